@@ -1,0 +1,57 @@
+"""Late-interaction (ColBERT) retrieval for RAG.
+
+Importing this package is light: torch, sentence-transformers and numba load when a name that needs
+them is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from colbert_rag import errors
+from colbert_rag.errors import *  # noqa: F403
+from colbert_rag.types import Document, Hit, IndexInfo, Passage, SearchConfig, TextEncoder, TokenVectors, VerifyReport
+from colbert_rag.version import __version__
+
+if TYPE_CHECKING:
+    from colbert_rag.encoder import Encoder
+    from colbert_rag.index import Index
+    from colbert_rag.rerank import RankedText, Reranker
+
+_LAZY = {
+    "Encoder": "colbert_rag.encoder",
+    "Index": "colbert_rag.index",
+    "RankedText": "colbert_rag.rerank",
+    "Reranker": "colbert_rag.rerank",
+}
+
+__all__ = [  # noqa: PLE0604
+    "Document",
+    "Encoder",
+    "Hit",
+    "Index",
+    "IndexInfo",
+    "Passage",
+    "RankedText",
+    "Reranker",
+    "SearchConfig",
+    "TextEncoder",
+    "TokenVectors",
+    "VerifyReport",
+    "__version__",
+    *errors.__all__,
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        value = getattr(importlib.import_module(_LAZY[name]), name)
+        globals()[name] = value
+        return value
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

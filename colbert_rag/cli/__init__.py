@@ -1,0 +1,28 @@
+"""The command ``colbert-rag``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; an error of this library becomes a message on stderr and exit code 1.
+
+    Args:
+        arguments: What follows the command's name; None for what the process was started with.
+
+    Raises:
+        SystemExit: always, with the exit code that ``colbert-rag --help`` documents.
+    """
+    from colbert_rag.cli.app import app
+    from colbert_rag.cli.output import say
+    from colbert_rag.errors import ColbertRagError
+
+    try:
+        app(arguments, prog_name="colbert-rag")
+    except ColbertRagError as error:
+        say(f"{type(error).__name__}: {error}")
+        sys.exit(1)

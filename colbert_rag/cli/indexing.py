@@ -1,0 +1,113 @@
+"""``colbert-rag index``: files into an index."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, cast
+
+import typer
+
+from colbert_rag.cli.encoders import chosen_encoder
+from colbert_rag.cli.output import emit_json, say
+from colbert_rag.cli.progress import progress_bars
+from colbert_rag.errors import DuplicateIdError, IndexNotFoundError
+from colbert_rag.readers import Corpus, SkippedFile
+from colbert_rag.types import Progress
+
+if TYPE_CHECKING:
+    from colbert_rag import Index
+
+__all__ = ["index_files"]
+
+Bits: TypeAlias = Literal[1, 2, 4, 8]
+
+# often enough to lose little at an interrupt, seldom enough to keep segments few
+COMMIT_EVERY = 10_000
+SKIPPED_SHOWN = 5
+
+
+def index_files(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="FILE_OR_FOLDER...", exists=True, help="Files, or folders of files.")
+    ],
+    *,
+    into: Annotated[Path, typer.Option("--into", metavar="PATH", help="The index; it is created where there is none.")],
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Model of a new index: a hub name or a folder.")
+    ] = None,
+    bits: Annotated[
+        int | None, typer.Option(help="Bits per dimension of a new index: 1, 2, 4 or 8. Default: 4.")
+    ] = None,
+    upsert: Annotated[bool, typer.Option("--upsert", help="Replace documents that are in the index already.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Add files to an index: .txt, .md, .html, .pdf, .jsonl, .jsonl.gz and .csv.
+
+    A text, HTML or PDF file is one document, and its path below the given folder is its id. Records of JSON Lines and
+    CSV have an id, a text, and optionally a title; all else in them becomes metadata.
+
+    Every 10,000 documents are committed. An interrupt keeps what is committed: run the command again with --upsert.
+
+    Try:
+
+    - `colbert-rag index handbook/ --into handbook.index`
+
+    - `colbert-rag index corpus.jsonl.gz --into wiki.index --model lightonai/GTE-ModernColBERT-v1 --bits 2`
+
+    - `colbert-rag index handbook/ --into handbook.index --upsert`
+    """
+    start = time.perf_counter()
+    corpus = Corpus(paths)
+    with _open_or_create(into, model, bits) as index, progress_bars(is_quiet=quiet or as_json) as progress:
+        n_added = _add(index, corpus, upsert, progress)
+        n_documents = len(index)
+    seconds = time.perf_counter() - start
+    if as_json:
+        skipped = [{"path": file.path, "reason": file.reason} for file in corpus.skipped]
+        outcome = {"path": str(into), "added": n_added, "documents": n_documents}
+        emit_json({**outcome, "seconds": round(seconds, 3), "skipped": skipped})
+    elif not quiet:
+        say(f"{into}: {n_added:,} documents written in {seconds:.1f} s; {n_documents:,} in the index")
+    if not as_json:
+        _report_skipped(corpus.skipped)
+
+
+def _open_or_create(path: Path, model: str | None, bits: int | None) -> Index:
+    from colbert_rag import Index
+
+    encoder = chosen_encoder(model)
+    try:
+        index = Index.open(path, encoder)
+    except IndexNotFoundError:
+        return Index.create(path, encoder, bits=cast(Bits, 4 if bits is None else bits))
+    if bits is not None and bits != index.info().bits:
+        found = index.info().bits
+        index.close()
+        raise typer.BadParameter(f"{path} was created with {found} bits; leave --bits out, or create a new index")
+    return index
+
+
+def _add(index: Index, corpus: Corpus, is_upsert: bool, progress: Progress | None) -> int:
+    write = index.upsert if is_upsert else index.add
+    n_before = len(index)
+    try:
+        return write(corpus, commit_every=COMMIT_EVERY, progress=progress)
+    except DuplicateIdError as error:
+        say(f"DuplicateIdError: {error}")
+        say(f"{len(index) - n_before:,} new documents were committed before; --upsert replaces what is there already")
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt as error:
+        say(f"interrupted: {len(index):,} documents are committed; run the command again with --upsert for the rest")
+        raise typer.Exit(130) from error
+
+
+def _report_skipped(skipped: list[SkippedFile]) -> None:
+    if not skipped:
+        return
+    say(f"{len(skipped):,} files were left out:")
+    for file in skipped[:SKIPPED_SHOWN]:
+        say(f"  {file.path}: {file.reason}")
+    if len(skipped) > SKIPPED_SHOWN:
+        say(f"  and {len(skipped) - SKIPPED_SHOWN:,} more; --json lists all of them")

@@ -1,0 +1,100 @@
+"""``colbert-rag info``, ``verify`` and ``compact``: what an index holds, whether it is sound, and its upkeep."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from colbert_rag.cli.output import bytes_in_words, emit_json, make_table, output_console, say
+from colbert_rag.cli.progress import progress_bars
+from colbert_rag.types import IndexInfo
+
+__all__ = ["compact", "info", "verify"]
+
+_Path = Annotated[Path, typer.Argument(metavar="PATH", help="The index.")]
+_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")]
+
+
+def info(path: _Path, as_json: _Json = False) -> None:
+    """Say what an index holds: documents, tokens, bytes, model.
+
+    Try:
+
+    - `colbert-rag info handbook.index`
+
+    - `colbert-rag info handbook.index --json | jq .bytes_per_token`
+    """
+    from colbert_rag import Index
+
+    with Index.open(path, read_only=True) as index:
+        found = index.info()
+    if as_json:
+        emit_json(asdict(found))
+    else:
+        output_console().print(make_table("", ["", str(path)], _rows(found)))
+
+
+def verify(path: _Path, quiet: _Quiet = False, as_json: _Json = False) -> None:
+    """Read every file of an index and compare it with what was committed; exit code 1 when something is wrong.
+
+    Try:
+
+    - `colbert-rag verify handbook.index`
+
+    - `colbert-rag verify handbook.index --json | jq -r '.problems[]'`
+    """
+    from colbert_rag import Index
+
+    with Index.open(path, read_only=True) as index, progress_bars(is_quiet=quiet or as_json) as progress:
+        report = index.verify(progress=progress)
+    if as_json:
+        emit_json({"ok": report.ok, **asdict(report)})
+    else:
+        for problem in report.problems:
+            say(problem)
+        outcome = "sound" if report.ok else f"{len(report.problems):,} problems"
+        read = f"{report.files:,} files, {bytes_in_words(report.bytes)}, {report.documents:,} documents read"
+        output_console().print(f"{path}: {outcome}; {read}", soft_wrap=True)
+    raise typer.Exit(0 if report.ok else 1)
+
+
+def compact(path: _Path, quiet: _Quiet = False, as_json: _Json = False) -> None:
+    """Merge the segments of an index and drop the vectors of deleted documents; ids stay as they are.
+
+    Try:
+
+    - `colbert-rag compact handbook.index`
+    """
+    from colbert_rag import Index
+
+    with Index.open(path) as index, progress_bars(is_quiet=quiet or as_json) as progress:
+        before = index.info()
+        index.compact(progress=progress)
+        after = index.info()
+    if as_json:
+        emit_json({"before": asdict(before), "after": asdict(after)})
+    else:
+        sizes = f"{bytes_in_words(before.vector_bytes)} to {bytes_in_words(after.vector_bytes)}"
+        say(f"{path}: {before.n_segments:,} to {after.n_segments:,} segments, {sizes} of vectors")
+
+
+def _rows(found: IndexInfo) -> list[tuple[str, str]]:
+    compression = f"{found.bits} bits, {found.n_centroids:,} centroids" if found.is_compressed else "none yet (16 bits)"
+    return [
+        ("documents", f"{found.n_documents:,}"),
+        ("deleted documents not yet compacted", f"{found.n_deleted:,}"),
+        ("token vectors", f"{found.n_tokens:,}"),
+        ("dimensions", f"{found.dim:,}"),
+        ("compression", compression),
+        ("bytes per token, texts not counted", f"{found.bytes_per_token:.1f}"),
+        ("vectors", bytes_in_words(found.vector_bytes)),
+        ("catalog with texts and words", bytes_in_words(found.catalog_bytes)),
+        ("texts", bytes_in_words(found.text_bytes)),
+        ("segments", f"{found.n_segments:,}"),
+        ("format", str(found.format_version)),
+        ("model", str(found.model.get("model") or "unknown")),
+    ]

@@ -1,0 +1,140 @@
+"""Token vectors to a few bytes and back.
+
+A vector is the centroid next to it plus a quantised residual (ColBERTv2, arXiv 2112.01488,
+section 3.3). Where we differ: everything lies in a randomly rotated space, the levels are those of
+the normal distribution, and each token has a scale and a norm of its own (a byte each), so that a
+dot product needs no decoded vector. ``kernels.reference.quantise`` is the definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colbert_rag.codec.grid import Grid, grid
+from colbert_rag.types import Float32Array
+
+__all__ = ["Codec", "EncodedTokens", "QuantisedQuery"]
+
+# rows whose centroid scores are held at once: K = 16,384 in float32 takes 128 MB
+_ASSIGN_ROWS = 2_048
+# |query| as an integer: int32 holds the sum of 1,024 products of 8,191 and 127
+_QUERY_TOP = 8_191
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedTokens:
+    """Compressed tokens.
+
+    Attributes:
+        centroid_ids: ``(T,) uint16`` (``uint32`` above 65,536 centroids).
+        codes: ``(T, ceil(D * bits / 8)) uint8``, most significant bits first.
+        factors: ``(T, 2) uint8``: scale and reciprocal norm, see ``grid.Grid``.
+    """
+
+    centroid_ids: NDArray[Any]
+    codes: NDArray[np.uint8]
+    factors: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class QuantisedQuery:
+    """A query as the kernels read it.
+
+    Attributes:
+        rotated: ``(Q, D) float32``.
+        integers: ``(Q * packed D,) int16``, flat, padded with zeros to whole bytes of codes.
+        scale: ``(Q,) float32``: integers times this give ``rotated``.
+    """
+
+    rotated: Float32Array
+    integers: NDArray[np.int16]
+    scale: Float32Array
+
+
+@dataclass(frozen=True)
+class Codec:
+    """Centroids, rotation and bit width; immutable.
+
+    Attributes:
+        centroids: ``(K, D) float32`` in the rotated space, unit length.
+        rotation: ``(D, D) float32``, orthogonal; a row vector ``v`` is rotated as ``v @ rotation``.
+        bits: 1, 2, 4 or 8 per dimension.
+    """
+
+    centroids: Float32Array
+    rotation: Float32Array
+    bits: int
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a token vector."""
+        return len(self.rotation)
+
+    @property
+    def n_centroids(self) -> int:
+        """K."""
+        return len(self.centroids)
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of codes per token."""
+        return -(-self.dim * self.bits // 8)
+
+    @property
+    def id_dtype(self) -> np.dtype[Any]:
+        """Type of a centroid id."""
+        return np.dtype(np.uint16 if self.n_centroids <= 65_536 else np.uint32)
+
+    @cached_property
+    def grid(self) -> Grid:
+        """The quantiser's constants."""
+        return grid(self.bits, self.dim)
+
+    def encode(self, vectors: NDArray[np.floating[Any]]) -> EncodedTokens:
+        """Compress ``(T, D)`` unit vectors."""
+        from colbert_rag.kernels import cpu
+
+        n, g = len(vectors), self.grid
+        ids = np.empty(n, self.id_dtype)
+        codes = np.empty((n, self.code_bytes), np.uint8)
+        factors = np.empty((n, 2), np.uint8)
+        for part in _parts(n):
+            rotated = np.asarray(vectors[part], np.float32) @ self.rotation
+            ids[part] = (rotated @ self.centroids.T).argmax(axis=1)
+            constants = (g.levels, g.borders, g.stretches, g.scales, g.scale_borders, g.norm_borders)
+            cpu.quantise(rotated, self.centroids[ids[part]], *constants, self.bits, codes[part], factors[part])
+        return EncodedTokens(ids, codes, factors)
+
+    def decode_rotated(self, tokens: EncodedTokens) -> Float32Array:
+        """The vectors in the rotated space, ``(T, D) float32``, of unit length."""
+        g = self.grid
+        z = g.byte_levels[tokens.codes].reshape(len(tokens.codes), -1)[:, : self.dim].astype(np.float32)
+        z *= g.scales[tokens.factors[:, 0]][:, None]
+        z += self.centroids[tokens.centroid_ids]
+        z *= g.norms[tokens.factors[:, 1]][:, None]
+        return z
+
+    def decode(self, tokens: EncodedTokens) -> Float32Array:
+        """Rebuild the vectors: ``(T, D) float32``, of unit length."""
+        return self.decode_rotated(tokens) @ self.rotation.T
+
+    def quantise_query(self, query: Float32Array) -> QuantisedQuery:
+        """Rotate a ``(Q, D)`` query and round it to 14 bits per dimension."""
+        rotated = np.ascontiguousarray(query @ self.rotation, np.float32)
+        top = np.abs(rotated).max(axis=1)
+        scale = np.where(top > 0, top / _QUERY_TOP, 1).astype(np.float32)
+        packed_dim = self.code_bytes * 8 // self.bits
+        integers = np.zeros((len(query), packed_dim), np.int16)
+        integers[:, : self.dim] = np.round(rotated / scale[:, None])
+        return QuantisedQuery(rotated, integers.reshape(-1), scale)
+
+
+def _parts(n: int) -> Iterator[slice]:
+    for start in range(0, n, _ASSIGN_ROWS):
+        yield slice(start, start + _ASSIGN_ROWS)

@@ -1,0 +1,298 @@
+"""The public encoder: documents of any length and queries, to token vectors."""
+
+from __future__ import annotations
+
+import copy
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from colbert_rag.encoder.batching import plan_batches, run_with_backoff
+from colbert_rag.encoder.builtin import BUILTIN, load_builtin
+from colbert_rag.encoder.documents import assemble, split
+from colbert_rag.encoder.fingerprint import describe
+from colbert_rag.encoder.loading import Checkpoint, load_checkpoint, set_query_length
+from colbert_rag.encoder.query_cache import QueryCache
+from colbert_rag.encoder.settings import EncoderSettings, check_texts
+from colbert_rag.encoder.token_model import Encoded, Task, TokenModel
+from colbert_rag.encoder.tokenise import IdArray
+from colbert_rag.errors import (
+    InvalidDocumentError,
+    InvalidQueryError,
+    ModelNotFoundError,
+    ModelUnsupportedError,
+)
+from colbert_rag.types import Float32Array, JsonValue, Progress, TokenVectors
+
+if TYPE_CHECKING:
+    from sentence_transformers import MultiVectorEncoder
+
+__all__ = ["Encoder"]
+
+CACHED_QUERIES = 256
+
+
+class Encoder:
+    """Turns text into one vector per token, with a late-interaction model.
+
+    The model is loaded at first use. An encoder may be used from many threads: a lock is held for one
+    mini-batch at a time, so a query waits for a batch of documents, never for a corpus. Two encoders
+    around one ``MultiVectorEncoder`` object do not share that lock: make one encoder and share it.
+
+    Args:
+        model: A hub name, a folder, or a loaded ``MultiVectorEncoder``; None for the built-in model.
+        device: ``"cpu"``, ``"cuda"``, ...; None for the best there is.
+        dim: Leading dimensions that are kept, vectors normalised again: for models trained that way,
+            and for the built-in model, whose dimensions are ordered by weight.
+        document_length: Tokens of a window, at most the model's context, which is the default. A longer
+            document is encoded in overlapping windows and not cut off.
+        query_length: Tokens that queries are expanded to, for models that expand them; a longer query
+            is encoded at its full length.
+        batch_tokens: Tokens of a mini-batch, padding included.
+        window_overlap: Tokens that neighbouring windows share at least.
+        trust_remote_code: Whether code that comes with the checkpoint may run.
+        revision: Branch, tag or commit on the hub.
+        local_files_only: Whether the hub must not be asked.
+        token: Access token for the hub; not pickled.
+
+    Example:
+        >>> [document] = Encoder().encode_documents(["Late interaction keeps one vector per token."])
+        >>> document.vectors.shape
+        (9, 128)
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | MultiVectorEncoder | None = None,
+        *,
+        device: str | None = None,
+        dim: int | None = None,
+        document_length: int | None = None,
+        query_length: int | None = None,
+        batch_tokens: int = 16_384,
+        window_overlap: int = 128,
+        trust_remote_code: bool = False,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+    ) -> None:
+        self._settings = EncoderSettings(
+            device=device,
+            dim=dim,
+            document_length=document_length,
+            query_length=query_length,
+            batch_tokens=batch_tokens,
+            window_overlap=window_overlap,
+            trust_remote_code=trust_remote_code,
+            revision=revision,
+            local_files_only=local_files_only,
+        )
+        self._token = token
+        self._name, self._live = _named_or_live(model, self._settings)
+        self._load_lock = threading.Lock()
+        self._token_model: TokenModel | None = None
+        self._fingerprint: dict[str, JsonValue] | None = None
+        self._cache = QueryCache(CACHED_QUERIES)
+
+    @classmethod
+    def from_fingerprint(cls, fingerprint: Mapping[str, JsonValue]) -> Encoder:
+        """Name the model of an index again; nothing is loaded, and no remote code is trusted.
+
+        Raises:
+            ModelNotFoundError: the fingerprint is of an encoder that has no name to be loaded by.
+        """
+        if fingerprint.get("model") is None:
+            raise ModelNotFoundError(
+                "The fingerprint names no model that could be loaded: the encoder was an object of its own, such as a "
+                "loaded MultiVectorEncoder. Pass the same encoder again."
+            )
+        keys = ("revision", "dim", "document_length", "query_length", "window_overlap")
+        return cls(fingerprint["model"], **{key: fingerprint[key] for key in keys if fingerprint.get(key) is not None})
+
+    @property
+    def name(self) -> str:
+        """``"builtin"``, a hub name, an absolute folder, or ``"in memory"``."""
+        return self._name or "in memory"
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a token vector; loads the model."""
+        return self._loaded().dim
+
+    @property
+    def fingerprint(self) -> dict[str, JsonValue]:
+        """What identifies the model and its settings; equal fingerprints give equal vectors.
+
+        ``model`` and ``revision`` say where the model was found: two copies of one checkpoint differ in
+        them alone. Loads the model and reads all weights, once.
+        """
+        model = self._loaded()
+        if self._fingerprint is None:
+            self._fingerprint = {
+                "model": self._name,
+                "revision": self._settings.revision,
+                "document_length": self._window(model),
+                "window_overlap": self._settings.window_overlap,
+                **describe(model),
+            }
+        return copy.deepcopy(self._fingerprint)
+
+    def encode_documents(self, texts: Sequence[str], *, progress: Progress | None = None) -> list[TokenVectors]:
+        """Encode documents of any length, each into one ``TokenVectors``, in order.
+
+        Tokens on the model's skiplist (punctuation, for most) get no vector; a document that holds
+        nothing else keeps all of them.
+
+        Args:
+            texts: The documents.
+            progress: Called as ``progress("encode", done, total)``, both in tokens.
+
+        Returns:
+            ``float16`` vectors ``(T, D)`` of unit length and ``int32`` spans ``(T, 2)`` for each.
+
+        Raises:
+            InvalidDocumentError: a text is not a string of characters.
+            ModelNotFoundError: the model cannot be found.
+            ModelUnsupportedError: the model cannot be used.
+        """
+        check_texts(texts, "document", InvalidDocumentError)
+        if not texts:
+            return []
+        model = self._loaded()
+        documents = model.tokenise(texts, "document")
+        overlap = self._settings.window_overlap
+        pieces = [split(tokens, self._window(model), overlap) for tokens in documents]
+        encoded = iter(self._run(model, [piece.ids for parts in pieces for piece in parts], "document", progress))
+        return [
+            assemble(tokens, parts, list(islice(encoded, len(parts))))
+            for tokens, parts in zip(documents, pieces, strict=True)
+        ]
+
+    def encode_queries(self, texts: Sequence[str]) -> list[Float32Array]:
+        """Encode queries, each into ``(Q, D) float32`` rows of unit length, in order; read-only.
+
+        Raises:
+            InvalidQueryError: a text is not a string of characters, or longer than the model's context.
+            ModelNotFoundError: the model cannot be found.
+            ModelUnsupportedError: the model cannot be used.
+        """
+        check_texts(texts, "query", InvalidQueryError)
+        cached = {text: self._cache.get(text) for text in texts}
+        known = {text: vectors for text, vectors in cached.items() if vectors is not None}
+        if missing := [text for text in cached if text not in known]:
+            known |= self._encode_new_queries(missing)
+            for text in missing:
+                self._cache.put(text, known[text])
+        return [known[text] for text in texts]
+
+    def _encode_new_queries(self, texts: Sequence[str]) -> dict[str, Float32Array]:
+        model = self._loaded()
+        ids = {text: tokens.ids for text, tokens in zip(texts, model.tokenise(texts, "query"), strict=True)}
+        for text in texts:
+            _check_query_fits(text, len(ids[text]), model.context)
+        short = [text for text in texts if model.fits_query(len(ids[text]))]
+        vectors = dict(zip(short, model.encode_query_texts(short), strict=True))
+        # a query of skiplist tokens alone keeps them, as a document does
+        rest = [text for text in texts if text not in vectors or not len(vectors[text])]
+        encoded = self._run(model, [ids[text] for text in rest], "query", None)
+        for text, (rows, is_kept) in zip(rest, encoded, strict=True):
+            vectors[text] = rows[is_kept] if is_kept.any() else rows
+        return vectors
+
+    def _run(self, model: TokenModel, ids: list[IdArray], task: Task, progress: Progress | None) -> list[Encoded]:
+        """Encode sequences of token ids in batches of like length; results in the order given."""
+        encoded: dict[int, Encoded] = {}
+        total, done = sum(map(len, ids)), 0
+        for batch in plan_batches([len(sequence) for sequence in ids], self._settings.batch_tokens):
+            results = run_with_backoff([ids[i] for i in batch], lambda part: model.encode_ids(part, task))
+            encoded.update(zip(batch, results, strict=True))
+            done += sum(len(ids[i]) for i in batch)
+            if progress is not None:
+                progress("encode", done, total)
+        return [encoded[i] for i in range(len(ids))]
+
+    def _window(self, model: TokenModel) -> int:
+        return self._settings.document_length or model.context
+
+    def _loaded(self) -> TokenModel:
+        if self._token_model is None:
+            with self._load_lock:
+                if self._token_model is None:
+                    self._token_model = self._load()
+        return self._token_model
+
+    def _load(self) -> TokenModel:
+        model = TokenModel(self._load_model(), self._settings.dim)
+        if self._window(model) > model.context:
+            raise ModelUnsupportedError(
+                f"document_length={self._window(model):,} is more than the context of {self.name}, which is "
+                f"{model.context:,} tokens. Leave it out: longer documents are encoded in windows."
+            )
+        return model
+
+    def _load_model(self) -> MultiVectorEncoder:
+        settings = self._settings
+        if self._live is not None:
+            return self._live if settings.device is None else self._live.to(settings.device)
+        checkpoint = Checkpoint(
+            self.name, settings.revision, settings.trust_remote_code, settings.local_files_only, self._token
+        )
+        if self._name == BUILTIN:
+            model = load_builtin(settings.device, local_files_only=settings.local_files_only)
+        else:
+            model = load_checkpoint(checkpoint, settings.device)
+        if settings.query_length is not None:
+            set_query_length(model, settings.query_length)
+        return model
+
+    def __repr__(self) -> str:
+        dim = "" if self._settings.dim is None else f", dim={self._settings.dim}"
+        return f"Encoder({self.name!r}{dim})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._name is None:
+            raise TypeError(
+                "An Encoder around a loaded MultiVectorEncoder cannot be pickled: it could not be loaded again. Save "
+                "the model to a folder and make the Encoder from that."
+            )
+        return partial(Encoder, self._name, **asdict(self._settings)), ()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Encoder:
+        return self
+
+
+def _named_or_live(
+    model: str | os.PathLike[str] | MultiVectorEncoder | None, settings: EncoderSettings
+) -> tuple[str | None, MultiVectorEncoder | None]:
+    """The name by which the model can be loaded again, or else the loaded model."""
+    if model is None:
+        return BUILTIN, None
+    if isinstance(model, str | os.PathLike):
+        name = os.fspath(model)
+        # an index is opened again from other working directories
+        return (str(Path(name).resolve()) if Path(name).is_dir() and name != BUILTIN else name), None
+    from sentence_transformers import MultiVectorEncoder
+
+    if not isinstance(model, MultiVectorEncoder):
+        raise ModelUnsupportedError(
+            f"model is a {type(model).__name__}; expected a hub name, a folder, or a MultiVectorEncoder."
+        )
+    if settings.query_length is not None:
+        raise ModelUnsupportedError(
+            "query_length would change the MultiVectorEncoder that was passed: set query_expansion on its first "
+            "module instead."
+        )
+    return None, model
+
+
+def _check_query_fits(text: str, n_tokens: int, context: int) -> None:
+    if n_tokens > context:
+        raise InvalidQueryError(
+            f"The query {text[:40]!r}… has {n_tokens:,} tokens, but the model takes {context:,} at once. Shorten it, "
+            f"or search with its parts."
+        )

@@ -1,0 +1,1 @@
+"""The projection of the built-in model, and the script that made it."""

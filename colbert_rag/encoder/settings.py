@@ -1,0 +1,62 @@
+"""What a user may set on an encoder, checked before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from colbert_rag.errors import InvalidDocumentError, InvalidQueryError, ModelUnsupportedError
+
+__all__ = ["EncoderSettings", "check_texts"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderSettings:
+    """The options of ``Encoder`` that do not name the model and are no secret; see there."""
+
+    device: str | None
+    dim: int | None
+    document_length: int | None
+    query_length: int | None
+    batch_tokens: int
+    window_overlap: int
+    trust_remote_code: bool
+    revision: str | None
+    local_files_only: bool
+
+    def __post_init__(self) -> None:
+        for name, least in (("dim", 1), ("document_length", 1), ("query_length", 1), ("batch_tokens", 1)):
+            self._check_least(name, least)
+        self._check_least("window_overlap", 0)
+
+    def _check_least(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        if value is not None and value < least:
+            raise ModelUnsupportedError(f"{name}={value!r} is not possible: at least {least} expected.")
+
+
+def check_texts(
+    texts: Sequence[str], kind: str, error_class: type[InvalidDocumentError] | type[InvalidQueryError]
+) -> None:
+    """Refuse what is not a sequence of strings that UTF-8 can hold, naming the position.
+
+    Raises:
+        InvalidDocumentError: or the other class that was given.
+    """
+    if isinstance(texts, str):
+        raise error_class(f"A sequence of texts was expected, found one string. Pass [text] for a single {kind}.")
+    for position, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise error_class(f"{kind} {position}: a string was expected, found {type(text).__name__}.")
+        if not text.isascii():
+            _check_encodable(text, f"{kind} {position}", error_class)
+
+
+def _check_encodable(text: str, where: str, error_class: type[InvalidDocumentError] | type[InvalidQueryError]) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise error_class(
+            f"{where}: character {error.start} is half of a surrogate pair, which no text may hold. Decode the text "
+            f"again from its source."
+        ) from error

@@ -1,0 +1,116 @@
+"""Every error that colbert_rag raises on purpose.
+
+    ColbertRagError
+    ├── InvalidDocumentError   (ValueError)     a document, an id or metadata is refused
+    ├── InvalidVectorsError    (ValueError)     token vectors are refused
+    ├── InvalidQueryError      (ValueError)     a query or a search option is refused
+    ├── DuplicateIdError       (ValueError)     an id is in the index already, or twice in one batch
+    ├── IndexExistsError       (FileExistsError)
+    ├── IndexNotFoundError     (FileNotFoundError)
+    ├── CorruptIndexError      (OSError)        a file or a record is not what was committed
+    ├── UnsupportedFormatError (OSError)        written by a newer version
+    ├── IndexLockedError       (TimeoutError)   another writer holds the index
+    ├── ReadOnlyIndexError     (PermissionError)
+    ├── IndexClosedError       (RuntimeError)   used after close() or across a fork
+    ├── ModelMismatchError     (ValueError)     another model than the index was built with
+    ├── ModelNotFoundError     (FileNotFoundError)
+    ├── ModelUnsupportedError  (ValueError)     a model that this library cannot use
+    ├── CorpusFormatError      (ValueError)     a corpus, queries or qrels file cannot be read
+    └── MissingDependencyError (ImportError)    an optional package is not installed
+
+Each also inherits the built-in class that a caller would think of, so ``except ValueError`` works.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ColbertRagError",
+    "CorpusFormatError",
+    "CorruptIndexError",
+    "DuplicateIdError",
+    "IndexClosedError",
+    "IndexExistsError",
+    "IndexLockedError",
+    "IndexNotFoundError",
+    "InvalidDocumentError",
+    "InvalidQueryError",
+    "InvalidVectorsError",
+    "MissingDependencyError",
+    "ModelMismatchError",
+    "ModelNotFoundError",
+    "ModelUnsupportedError",
+    "ReadOnlyIndexError",
+    "UnsupportedFormatError",
+]
+
+
+class ColbertRagError(Exception):
+    """Root of all errors of this library."""
+
+    def __str__(self) -> str:
+        # OSError subclasses with one argument print it as it is; KeyError-like quoting is not wanted
+        return str(self.args[0]) if self.args else ""
+
+
+class InvalidDocumentError(ColbertRagError, ValueError):
+    """A document is refused; nothing of its batch was written."""
+
+
+class InvalidVectorsError(ColbertRagError, ValueError):
+    """Token vectors are refused: wrong shape, not finite, or all zero."""
+
+
+class InvalidQueryError(ColbertRagError, ValueError):
+    """A query or a search option is refused."""
+
+
+class DuplicateIdError(ColbertRagError, ValueError):
+    """An id is in the index already, or occurs twice in one batch."""
+
+
+class IndexExistsError(ColbertRagError, FileExistsError):
+    """The folder that an index should be created in is not empty."""
+
+
+class IndexNotFoundError(ColbertRagError, FileNotFoundError):
+    """The folder is no index."""
+
+
+class CorruptIndexError(ColbertRagError, OSError):
+    """A file or a record of the index is not what was committed."""
+
+
+class UnsupportedFormatError(ColbertRagError, OSError):
+    """The index was written in a format that this version does not know."""
+
+
+class IndexLockedError(ColbertRagError, TimeoutError):
+    """Another writer held the index for longer than the timeout."""
+
+
+class ReadOnlyIndexError(ColbertRagError, PermissionError):
+    """A write was asked of an index that is open for reading only."""
+
+
+class IndexClosedError(ColbertRagError, RuntimeError):
+    """The index object was used after close(), or in a forked child of its process."""
+
+
+class ModelMismatchError(ColbertRagError, ValueError):
+    """The given encoder is not the one that the index was built with."""
+
+
+class ModelNotFoundError(ColbertRagError, FileNotFoundError):
+    """No model could be found under the given name or path."""
+
+
+class ModelUnsupportedError(ColbertRagError, ValueError):
+    """The model exists, but this library cannot use it."""
+
+
+class CorpusFormatError(ColbertRagError, ValueError):
+    """A corpus, queries or qrels file cannot be read."""
+
+
+class MissingDependencyError(ColbertRagError, ImportError):
+    """An optional package is needed and not installed; the message names the extra."""

@@ -1,0 +1,403 @@
+"""The index: documents in, ranked documents out. It composes the parts and computes nothing itself."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TypeAlias
+
+from colbert_rag.answers import Answers
+from colbert_rag.codec import require_faiss
+from colbert_rag.errors import InvalidQueryError, ModelMismatchError
+from colbert_rag.ingest import Encode, batches_of, chunks_of, write_session
+from colbert_rag.inspection import index_info, verify_index
+from colbert_rag.models import NO_MODEL, check_same_model, encoder_for, model_record
+from colbert_rag.storage import Catalog, IndexSettings, create_catalog
+from colbert_rag.types import (
+    Document,
+    Float32Array,
+    Hit,
+    IndexInfo,
+    Progress,
+    SearchConfig,
+    TextEncoder,
+    TokenVectors,
+    VerifyReport,
+)
+from colbert_rag.validation import (
+    check_create_options,
+    check_documents,
+    check_ids,
+    check_k,
+    check_queries,
+    check_query_vectors,
+)
+from colbert_rag.validation import check_search_config as checked
+
+__all__ = ["Index", "Mode"]
+
+Mode: TypeAlias = Literal["maxsim", "bm25", "hybrid"]
+MODES = ("maxsim", "bm25", "hybrid")
+
+_DEFAULT = SearchConfig()
+
+
+class Index:
+    """A folder of documents that can be searched by late interaction.
+
+    Until it holds ``exact_tokens`` tokens an index keeps plain vectors and every result is exact;
+    then it trains a codec and keeps ``bits`` per dimension. Any number of threads and processes may
+    search while one writes; every search sees the newest commit, whole.
+
+    Made by :meth:`create` and :meth:`open`. Example::
+
+        index = Index.create("handbook", Encoder())
+        index.add([Document("a", "The notice period is three months.", {"year": 2024})])
+        index.search("how long is the notice period?", k=5)
+    """
+
+    def __init__(self, path: Path, catalog: Catalog, encoder: TextEncoder | None) -> None:
+        self._path = path
+        self._catalog = catalog
+        self._encoder = encoder
+        self._answers = Answers(path, catalog)
+        self._encoder_guard = threading.Lock()
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        encoder: TextEncoder | str | None = None,
+        *,
+        dim: int | None = None,
+        bits: Literal[1, 2, 4, 8] = 4,
+        exact_tokens: int = 50_000,
+        probe_tokens: int = 10_000_000,
+        lock_timeout_s: float = 30.0,
+    ) -> Index:
+        """Create an empty index in a folder that is new or empty.
+
+        Args:
+            path: The folder; its parents are created too.
+            encoder: An encoder, or a model's name or path; None for the built-in model.
+            dim: Given instead of an encoder, the index takes vectors only, of this dimension.
+            bits: Bits per dimension once the index is compressed.
+            exact_tokens: The number of tokens from which on it is compressed.
+            probe_tokens: The number of tokens from which on a segment gets inverted lists.
+            lock_timeout_s: How long a write waits for another writer.
+
+        Raises:
+            IndexExistsError: the folder is not empty.
+            InvalidQueryError: an option is out of range.
+            MissingDependencyError: faiss is not installed, which the index will need when it grows.
+        """
+        check_create_options(encoder, dim, bits, exact_tokens, probe_tokens)
+        require_faiss()
+        chosen = None if dim is not None else encoder_for(encoder)
+        settings = IndexSettings(
+            dim=chosen.dim if dim is None and chosen is not None else int(dim or 0),
+            bits=bits,
+            exact_tokens=exact_tokens,
+            probe_tokens=probe_tokens,
+            seed=0,
+            model=model_record(chosen),
+        )
+        folder = Path(path)
+        create_catalog(folder, settings)
+        return cls(folder, Catalog(folder, lock_timeout_s=lock_timeout_s), chosen)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        encoder: TextEncoder | str | None = None,
+        *,
+        read_only: bool = False,
+        lock_timeout_s: float = 30.0,
+    ) -> Index:
+        """Open an index; its model is found again by name when no encoder is given.
+
+        Nothing is read but the catalog; the model loads at the first text, vectors are mapped at the first search.
+
+        Args:
+            path: The folder.
+            encoder: The encoder that the index was built with, if it has no name to be found by.
+            read_only: Refuse writes.
+            lock_timeout_s: How long a write waits for another writer.
+
+        Raises:
+            IndexNotFoundError: the folder is no index.
+            ModelMismatchError: another model than the index was built with.
+            CorruptIndexError: the catalog cannot be read.
+            UnsupportedFormatError: a newer format.
+        """
+        folder = Path(path)
+        catalog = Catalog(folder, read_only=read_only, lock_timeout_s=lock_timeout_s)
+        try:
+            with catalog.reading() as reading:
+                settings = catalog.state(reading).settings
+            chosen = None
+            if encoder is not None:
+                chosen = encoder_for(encoder)
+                check_same_model(folder, settings.model, chosen)
+            return cls(folder, catalog, chosen)
+        except BaseException:
+            catalog.close()
+            raise
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._path
+
+    @property
+    def encoder(self) -> TextEncoder:
+        """The encoder, found again by the name that the index remembers.
+
+        Raises:
+            ModelMismatchError: the index takes vectors only, or the model under that name has changed.
+            ModelNotFoundError: there is no such model here.
+        """
+        with self._encoder_guard:
+            if self._encoder is None:
+                model = self._settings().model
+                if model == NO_MODEL:
+                    msg = f"{self._path}: this index takes vectors only; use add_vectors and search_vectors."
+                    raise ModelMismatchError(msg)
+                found = encoder_for(None, model)
+                check_same_model(self._path, model, found)
+                self._encoder = found
+            return self._encoder
+
+    def add(
+        self, documents: Iterable[Document], *, commit_every: int | None = None, progress: Progress | None = None
+    ) -> int:
+        """Add documents; all of the call or none of it.
+
+        The documents may be a generator of any length: they are encoded and written piece by piece.
+
+        Args:
+            documents: With ids that are new to the index.
+            commit_every: Commit after this many documents, so that an interrupt loses less; then each
+                of these parts is all or nothing by itself.
+            progress: Told the stages "index" (documents), "train" and "pack".
+
+        Returns:
+            The number of documents added.
+
+        Raises:
+            InvalidDocumentError: a document is refused.
+            DuplicateIdError: an id is in the index already or occurs twice.
+            IndexLockedError: another writer holds the index.
+        """
+        return self._write(documents, commit_every, progress, replace=False)
+
+    def upsert(
+        self, documents: Iterable[Document], *, commit_every: int | None = None, progress: Progress | None = None
+    ) -> int:
+        """Like :meth:`add`, but a document whose id is known replaces the old one.
+
+        Documents that the index holds already with the same text and metadata are left as they are
+        and not encoded again.
+
+        Returns:
+            The number of documents written: new ones and changed ones.
+        """
+        return self._write(documents, commit_every, progress, replace=True)
+
+    def add_vectors(
+        self, documents: Iterable[tuple[Document, TokenVectors]], *, progress: Progress | None = None
+    ) -> int:
+        """Add documents with token vectors that were made elsewhere; all of the call or none of it.
+
+        Args:
+            documents: Pairs of a document and its ``(T, D)`` unit vectors with spans.
+            progress: As in :meth:`add`.
+
+        Raises:
+            InvalidVectorsError: vectors are refused: shape, type, not finite, not of unit length.
+        """
+        vectors: dict[str, TokenVectors] = {}
+
+        def stripped() -> Iterator[Document]:
+            for document, tokens in documents:
+                if isinstance(document, Document):
+                    vectors[document.id] = tokens
+                yield document
+
+        def encode(chunk: Sequence[Document]) -> list[TokenVectors]:
+            return [vectors.pop(document.id) for document in chunk]
+
+        return self._write(stripped(), None, progress, replace=False, encode=encode)
+
+    def _write(
+        self,
+        documents: Iterable[Document],
+        commit_every: int | None,
+        progress: Progress | None,
+        *,
+        replace: bool,
+        encode: Encode | None = None,
+    ) -> int:
+        if isinstance(documents, Sequence):
+            check_documents(documents)
+        total = len(documents) if isinstance(documents, Sequence) else None
+        tell = progress or _silent
+        make_vectors = encode or self._encode
+        written = seen = 0
+        for batch in batches_of(documents, commit_every):
+            with write_session(self._path, self._catalog, tell) as session:
+                for chunk in chunks_of(batch):
+                    check_documents(chunk)
+                    written += session.add(chunk, make_vectors, replace=replace)
+                    seen += len(chunk)
+                    tell("index", seen, total)
+                session.finish()
+        return written
+
+    def _encode(self, documents: Sequence[Document]) -> list[TokenVectors]:
+        return self.encoder.encode_documents([document.text for document in documents])
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Delete documents; unknown ids are left out. They are gone from every later search.
+
+        Returns:
+            The number of documents deleted.
+
+        Raises:
+            InvalidDocumentError: ids are not a list of str.
+        """
+        wanted = list(dict.fromkeys(check_ids(ids)))
+        with write_session(self._path, self._catalog, _silent) as session:
+            deleted = session.delete(wanted)
+            session.finish()
+        return deleted
+
+    def compact(self, *, progress: Progress | None = None) -> None:
+        """Merge all segments without deleted documents; train a new codec when the index has outgrown its own.
+
+        Raises:
+            IndexLockedError: another writer holds the index.
+        """
+        with write_session(self._path, self._catalog, progress or _silent) as session:
+            session.compact()
+        self._catalog.vacuum()
+
+    def get(self, document_id: str) -> Document | None:
+        """The document with this id, or None."""
+        found = self.get_many([document_id])
+        return found[0] if found else None
+
+    def get_many(self, ids: Iterable[str]) -> list[Document]:
+        """The documents with these ids, in the order of the ids; unknown ids are left out."""
+        wanted = check_ids(ids)
+        with self._catalog.reading() as reading:
+            rows = reading.find(list(dict.fromkeys(wanted)))
+            documents = reading.documents([row.key for row in rows])
+        by_id = {document.id: document for document in documents.values()}
+        return [by_id[i] for i in wanted if i in by_id]
+
+    def ids(self) -> Iterator[str]:
+        """Every id, rising, as of one commit."""
+        with self._catalog.reading() as reading:
+            yield from reading.ids()
+
+    def __len__(self) -> int:
+        with self._catalog.reading() as reading:
+            return reading.count()
+
+    def __contains__(self, document_id: object) -> bool:
+        return isinstance(document_id, str) and bool(document_id) and self.get(document_id) is not None
+
+    def search(self, query: str, k: int = 10, *, mode: Mode = "maxsim", config: SearchConfig = _DEFAULT) -> list[Hit]:
+        """Rank documents for one query.
+
+        Args:
+            query: A text that is not blank.
+            k: 1 to 100,000; more than there are documents gives all of them.
+            mode: "maxsim" (late interaction), "bm25" (words) or "hybrid" (both, by reciprocal rank
+                fusion, Cormack et al. 2009).
+            config: How hard to try.
+
+        Returns:
+            Hits, best first; equal scores are ordered by id.
+
+        Raises:
+            InvalidQueryError: the query, k, mode or config is refused.
+            CorruptIndexError: the index is damaged.
+        """
+        return self.search_many([query], k, mode=mode, config=config)[0]
+
+    def search_many(
+        self, queries: Sequence[str], k: int = 10, *, mode: Mode = "maxsim", config: SearchConfig = _DEFAULT
+    ) -> list[list[Hit]]:
+        """Rank documents for several queries, encoded in one forward pass; one list of hits each."""
+        if isinstance(queries, str):
+            msg = "search_many takes a list of queries; for one query use search()."
+            raise InvalidQueryError(msg)
+        texts = list(queries)
+        check_queries(texts)
+        if mode not in MODES:
+            msg = f"mode must be one of {', '.join(MODES)}, found {mode!r}."
+            raise InvalidQueryError(msg)
+        k, config = check_k(k), checked(config)
+        if not texts:
+            return []
+        if mode == "bm25":
+            return self._answers.lexical(texts, k)
+        vectors = self.encoder.encode_queries(texts)
+        if mode == "hybrid":
+            return self._answers.hybrid(texts, vectors, k, config)
+        return self._answers.semantic(vectors, k, config)
+
+    def search_vectors(
+        self, queries: Sequence[Float32Array], k: int = 10, *, config: SearchConfig = _DEFAULT
+    ) -> list[list[Hit]]:
+        """Rank documents for queries that were encoded elsewhere.
+
+        Args:
+            queries: A list of ``(Q, D) float32`` arrays, unit rows.
+            k: As in :meth:`search`.
+            config: As in :meth:`search`.
+
+        Raises:
+            InvalidQueryError: vectors are refused: shape, type, not finite, not of unit length.
+        """
+        dim = self._settings().dim
+        vectors = [check_query_vectors(query, dim) for query in queries]
+        return self._answers.semantic(vectors, check_k(k), checked(config)) if vectors else []
+
+    def info(self) -> IndexInfo:
+        """What the index holds and how large it is."""
+        return index_info(self._path, self._catalog)
+
+    def verify(self, *, progress: Progress | None = None) -> VerifyReport:
+        """Read every byte and compare it with what was committed; repairs nothing."""
+        return verify_index(self._path, self._catalog, progress or _silent)
+
+    def close(self) -> None:
+        """Free files and threads; safe to call twice."""
+        self._answers.close()
+        self._catalog.close()
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Index({str(self._path)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Index.open, (str(self._path), self._encoder)
+
+    def _settings(self) -> IndexSettings:
+        with self._catalog.reading() as reading:
+            return self._catalog.state(reading).settings
+
+
+def _silent(stage: str, done: int, total: int | None) -> None:
+    """The progress of somebody who does not look."""

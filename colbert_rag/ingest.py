@@ -1,0 +1,249 @@
+"""One write to an index: documents become segments, and the catalog commits them together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from colbert_rag.codec import Codec
+from colbert_rag.errors import DuplicateIdError
+from colbert_rag.merging import columns_of, finish_segment, merge, save_codec, segments_to_merge, train_on
+from colbert_rag.search import SegmentView, column_shape, open_snapshot, view_of
+from colbert_rag.storage import Catalog, CodecRecord, Segment, SegmentRecord, SegmentWriter, Writing, remove_folder
+from colbert_rag.types import Document, Progress, TokenVectors
+from colbert_rag.validation import check_token_vectors, metadata_json
+
+__all__ = ["WriteSession", "batches_of", "chunks_of", "write_session"]
+
+# documents that are encoded and written together: bounds memory, and is enough for full batches
+_CHUNK_DOCUMENTS = 256
+_CHUNK_CHARACTERS = 2_000_000
+# plain vectors of one call that wait on disk for a codec: 1 GB at 128 dimensions
+_MOST_PLAIN_TOKENS = 4_000_000
+# a codec is trained again when the corpus has grown by this factor, which doubles the centroids
+_STALE_FACTOR = 4
+
+Encode = Callable[[Sequence[Document]], Sequence[TokenVectors]]
+
+
+def chunks_of(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Lists of documents that are small enough to be held in memory with their vectors."""
+    chunk: list[Document] = []
+    characters = 0
+    for document in documents:
+        chunk.append(document)
+        characters += len(document.text) if isinstance(getattr(document, "text", None), str) else 0
+        if len(chunk) >= _CHUNK_DOCUMENTS or characters >= _CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
+
+
+@contextmanager
+def write_session(root: Path, catalog: Catalog, progress: Progress) -> Iterator[WriteSession]:
+    """A session inside its transaction; committed when the block ends well, undone when it does not."""
+    with catalog.writing() as writing, WriteSession(root, catalog, writing, progress) as session:
+        yield session
+    # a sweep would be wrong here: without the lock another writer may already have begun its files
+    for name in session.replaced:
+        remove_folder(root / name)
+
+
+class WriteSession:
+    """Everything that one write transaction does to an index folder.
+
+    Leaving the ``with`` block by an exception removes the files that were begun; the transaction
+    around it is rolled back by its owner.
+
+    Args:
+        root: The index folder.
+        catalog: Its catalog.
+        writing: The open transaction.
+        progress: Told what goes on.
+    """
+
+    def __init__(self, root: Path, catalog: Catalog, writing: Writing, progress: Progress) -> None:
+        self._root = root
+        self._writing = writing
+        self._progress = progress
+        state = catalog.state(writing)
+        self._settings = state.settings
+        snapshot = open_snapshot(root, state, writing.tombstones(), None)
+        self._views = list(snapshot.views)
+        self._codec: Codec | None = snapshot.codec
+        self._codec_record: CodecRecord | None = state.codec
+        self._writer: SegmentWriter | None = None
+        self._first_key: int | None = None
+        self.replaced: list[str] = []
+        self._made: list[str] = []
+        _sweep(
+            root, {view.segment.record.name for view in self._views} | ({state.codec.name} if state.codec else set())
+        )
+
+    def __enter__(self) -> WriteSession:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        if kind is not None:
+            for name in self._made:
+                remove_folder(self._root / name)
+
+    def add(self, documents: Sequence[Document], encode: Encode, *, replace: bool) -> int:
+        """Add documents whose texts and metadata are checked already; returns how many were written.
+
+        Raises:
+            DuplicateIdError: an id is in the index already (without ``replace``), or came before in this session.
+            InvalidVectorsError: the encoder or the caller gave unusable vectors.
+        """
+        wanted = self._unchanged_left_out(documents) if replace else list(documents)
+        if not wanted:
+            return 0
+        self._check_ids(wanted, replace=replace)
+        tokens = encode(wanted)
+        for document, vectors in zip(wanted, tokens, strict=True):
+            check_token_vectors(document, vectors, self._settings.dim)
+        if replace:
+            self._writing.remove_documents(self._writing.find([document.id for document in wanted]))
+        self._append(wanted, tokens)
+        return len(wanted)
+
+    def _unchanged_left_out(self, documents: Sequence[Document]) -> list[Document]:
+        stored = self._writing.find([document.id for document in documents])
+        known = self._writing.documents([row.key for row in stored])
+        same = {d.id: (d.text, metadata_json(d.metadata)) for d in known.values()}
+        return [d for d in documents if same.get(d.id) != (d.text, metadata_json(d.metadata))]
+
+    def _check_ids(self, documents: Sequence[Document], *, replace: bool) -> None:
+        found = self._writing.find([document.id for document in documents])
+        if replace:
+            found = [row for row in found if self._first_key is not None and row.key >= self._first_key]
+        if found:
+            names = ", ".join(repr(row.id) for row in found[:5]) + (" …" if len(found) > 5 else "")
+            why = "occur twice in this call" if replace else "are in the index already; upsert() replaces documents"
+            msg = f"{self._root}: ids {names} {why}. Nothing was written."
+            raise DuplicateIdError(msg)
+
+    def _append(self, documents: Sequence[Document], tokens: Sequence[TokenVectors]) -> None:
+        keys = self._writing.take_keys(len(documents))
+        if self._first_key is None:
+            self._first_key = keys.start
+        writer = self._open_writer()
+        columns = columns_of(np.concatenate([t.vectors for t in tokens]), self._codec)
+        writer.append(keys, [np.asarray(t.spans, np.int32) for t in tokens], columns)
+        rows = (
+            (key, document, metadata_json(document.metadata), len(t.vectors))
+            for key, document, t in zip(keys, documents, tokens, strict=True)
+        )
+        self._writing.add_documents(rows)
+        if self._codec is None and writer.n_tokens >= _MOST_PLAIN_TOKENS:
+            self._close_segment()
+            self._compress()
+
+    def _open_writer(self) -> SegmentWriter:
+        if self._writer is None:
+            name = None if self._codec_record is None else self._codec_record.name
+            self._writer = SegmentWriter(self._root, name)
+            self._made.append(self._writer.name)
+        return self._writer
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Delete documents; unknown ids are left out. Returns how many there were."""
+        found = self._writing.find(ids)
+        self._writing.remove_documents(found)
+        return len(found)
+
+    def finish(self) -> None:
+        """Close what was written, compress and merge where it is time; the transaction may then commit."""
+        self._close_segment()
+        n_tokens = sum(view.segment.record.n_tokens for view in self._views)
+        if self._codec is None and n_tokens >= max(1, self._settings.exact_tokens):
+            self._compress()
+        self._refresh()
+        chosen = segments_to_merge(self._views)
+        if chosen:
+            self._merge(chosen, self._codec)
+
+    def compact(self) -> None:
+        """Merge all segments without their deleted documents, with a new codec if the corpus has outgrown it."""
+        n_tokens = sum(view.segment.record.n_tokens for view in self._views)
+        record = self._codec_record
+        if record is not None and n_tokens >= _STALE_FACTOR * max(1, record.trained_on):
+            self._compress()
+        elif len(self._views) > 1 or any(view.alive is not None for view in self._views):
+            self._merge(list(self._views), self._codec)
+        self._writing.optimise()
+
+    def _close_segment(self) -> None:
+        if self._writer is None:
+            return
+        record = finish_segment(self._writer, self._root, self._codec, self._settings)
+        self._writer = None
+        self._writing.add_segment(record)
+        self._views.append(self._open(record))
+
+    def _open(self, record: SegmentRecord) -> SegmentView:
+        k = 0 if self._codec is None else self._codec.n_centroids
+        return SegmentView(Segment.open(self._root, record, column_shape(self._settings.dim, self._codec), k), None)
+
+    def _refresh(self) -> None:
+        """Learn which documents of the mapped segments this session has deleted."""
+        deleted = np.array(self._writing.tombstones(), np.int64)
+        self._views = [view_of(view.segment, deleted) for view in self._views]
+
+    def _compress(self) -> None:
+        """Train a codec on everything there is and pack all segments with it."""
+        self._refresh()
+        old, old_record = self._codec, self._codec_record
+        codec, trained_on = train_on(self._views, old, self._settings, self._progress)
+        self._codec_record = save_codec(self._root, codec, trained_on)
+        self._made.append(self._codec_record.name)
+        self._writing.set_codec(self._codec_record)
+        if old_record is not None:
+            self.replaced.append(old_record.name)
+        views, self._codec = list(self._views), codec
+        self._merge(views, old)
+
+    def _merge(self, views: Sequence[SegmentView], packed_with: Codec | None) -> None:
+        name = None if self._codec_record is None else self._codec_record.name
+        record = merge(self._root, views, (packed_with, self._codec), name, self._settings, self._progress)
+        names = [view.segment.record.name for view in views]
+        dropped = [
+            key for view in views if view.alive is not None for key in view.segment.doc_keys[~view.alive].tolist()
+        ]
+        self._writing.replace_segments(names, record, dropped)
+        self._views = [view for view in self._views if view not in views]
+        if record is not None:
+            self._made.append(record.name)
+            self._views.append(self._open(record))
+        self.replaced.extend(names)
+
+
+def _sweep(root: Path, named: set[str]) -> None:
+    """Remove what an unfinished write left; only the holder of the write lock may."""
+    for path in root.iterdir():
+        is_ours = path.name.startswith(("segment-", "codec-")) and path.is_dir() and not path.is_symlink()
+        if is_ours and path.name not in named:
+            remove_folder(path)
+
+
+def batches_of(documents: Iterable[Document], size: int | None) -> Iterator[Iterator[Document]]:
+    """Cut a stream into streams of ``size`` documents without holding any of them."""
+    iterator = iter(documents)
+    while True:
+        head = list(islice(iterator, 1))
+        if not head:
+            return
+        yield _chain(head, iterator, size)
+
+
+def _chain(head: list[Document], rest: Iterator[Document], size: int | None) -> Iterator[Document]:
+    yield from head
+    yield from (rest if size is None else islice(rest, size - 1))

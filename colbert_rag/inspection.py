@@ -1,0 +1,147 @@
+"""What an index holds, and whether it is what was committed."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from colbert_rag.errors import ColbertRagError
+from colbert_rag.search import open_snapshot
+from colbert_rag.storage import Catalog, CatalogState, FileRecord, Reading, sha256_of
+from colbert_rag.storage.connection import CATALOG
+from colbert_rag.storage.schema import FORMAT_VERSION
+from colbert_rag.storage.transactions import content_checksum
+from colbert_rag.types import IndexInfo, Progress, VerifyReport
+
+__all__ = ["index_info", "verify_index"]
+
+
+def index_info(root: Path, catalog: Catalog) -> IndexInfo:
+    """Count documents, tokens and bytes."""
+    with catalog.reading() as reading:
+        state = catalog.state(reading)
+        n_documents, n_tokens, text_bytes = reading.totals()
+        n_deleted = len(reading.tombstones())
+    vector_bytes = sum(record.size for _, record in _named_files(state))
+    catalog_bytes = sum(path.stat().st_size for path in root.glob(CATALOG + "*"))
+    overhead = vector_bytes + max(0, catalog_bytes - text_bytes)
+    return IndexInfo(
+        path=str(root),
+        format_version=FORMAT_VERSION,
+        n_documents=n_documents,
+        n_tokens=n_tokens,
+        n_deleted=n_deleted,
+        n_segments=len(state.segments),
+        dim=state.settings.dim,
+        bits=state.settings.bits,
+        is_compressed=state.codec is not None,
+        n_centroids=0 if state.codec is None else state.codec.n_centroids,
+        codec_tokens=0 if state.codec is None else state.codec.trained_on,
+        vector_bytes=vector_bytes,
+        catalog_bytes=catalog_bytes,
+        text_bytes=text_bytes,
+        bytes_per_token=round(overhead / n_tokens, 2) if n_tokens else 0.0,
+        model=state.settings.model,
+    )
+
+
+def _named_files(state: CatalogState) -> list[tuple[str, FileRecord]]:
+    """Folder and record of every file that the catalog names."""
+    named = [(segment.name, record) for segment in state.segments for record in segment.files.values()]
+    if state.codec is not None:
+        named += [(state.codec.name, record) for record in state.codec.files.values()]
+    return named
+
+
+def verify_index(root: Path, catalog: Catalog, progress: Progress) -> VerifyReport:
+    """Compare every byte with what was committed, and every record with every other."""
+    with catalog.reading() as reading:
+        state = catalog.state(reading)
+        files = _named_files(state)
+        total = sum(record.size for _, record in files)
+        problems: list[str] = []
+        done = 0
+        for folder, record in files:
+            problems.extend(_file_problems(root / folder / record.name, record))
+            done += record.size
+            progress("verify", done, total)
+        problems.extend(_extra_files(root, state))
+        problems.extend(f"{CATALOG}: {line}" for line in _database_problems(reading))
+        problems.extend(f"{CATALOG}: {line}" for line in _content_problems(reading))
+        if not problems:
+            problems.extend(_cross_problems(root, state, reading))
+        return VerifyReport(tuple(problems), len(files), total, reading.count())
+
+
+def _file_problems(path: Path, record: FileRecord) -> Iterator[str]:
+    name = f"{path.parent.name}/{path.name}"
+    try:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            yield f"{name}: not a regular file"
+        elif status.st_size != record.size:
+            yield f"{name}: {status.st_size:,} bytes on disk, {record.size:,} committed"
+        elif sha256_of(path) != record.sha256:
+            yield f"{name}: content differs from what was committed (sha256)"
+    except OSError as err:
+        yield f"{name}: cannot be read ({err.strerror})"
+
+
+def _extra_files(root: Path, state: CatalogState) -> Iterator[str]:
+    named: dict[str, set[str]] = {}
+    for folder, record in _named_files(state):
+        named.setdefault(folder, set()).add(record.name)
+    for path in sorted(root.iterdir()):
+        if path.name in named:
+            yield from (
+                f"{path.name}/{p.name}: not named by the catalog"
+                for p in path.iterdir()
+                if p.name not in named[path.name]
+            )
+        elif not path.name.startswith(CATALOG):
+            yield f"{path.name}: not named by the catalog (the next write removes what an unfinished one left)"
+
+
+def _database_problems(reading: Reading) -> Iterator[str]:
+    for (line,) in reading.connection.execute("PRAGMA integrity_check(20)"):
+        if line != "ok":
+            yield line
+    columns = [("content", "key"), ("documents", "key")]
+    for (table, _), (other, _) in (columns, columns[::-1]):
+        sql = f"SELECT key FROM {table} WHERE key NOT IN (SELECT key FROM {other}) LIMIT 5"
+        yield from (f"key {key} is in {table} but not in {other}" for (key,) in reading.connection.execute(sql))
+
+
+def _content_problems(reading: Reading) -> Iterator[str]:
+    for _, document_id, text, metadata, checksum in reading.content_rows():
+        if content_checksum(document_id, text, metadata) != checksum:
+            yield f"document {document_id!r}: id, text or metadata differ from what was committed (crc32)"
+            continue
+        try:
+            json.loads(metadata)
+        except ValueError:
+            yield f"document {document_id!r}: metadata is not JSON"
+
+
+def _cross_problems(root: Path, state: CatalogState, reading: Reading) -> Iterator[str]:
+    """Whether documents and vectors are the same set."""
+    try:
+        snapshot = open_snapshot(root, state, reading.tombstones(), None)
+    except ColbertRagError as err:
+        yield str(err)
+        return
+    stored: dict[int, int] = {}
+    for view in snapshot.views:
+        counts = view.segment.doc_offsets[1:] - view.segment.doc_offsets[:-1]
+        for n, (key, count) in enumerate(zip(view.segment.doc_keys.tolist(), counts.tolist(), strict=True)):
+            if view.alive is None or view.alive[n]:
+                if key in stored:
+                    yield f"key {key} has vectors in two segments"
+                stored[key] = count
+    for key, document_id, n_tokens in reading.connection.execute("SELECT key, id, n_tokens FROM documents"):
+        if stored.pop(key, None) != n_tokens:
+            yield f"document {document_id!r}: its vectors are missing or are not {n_tokens:,} tokens"
+    if stored:
+        yield f"{len(stored):,} documents have vectors but no record"

@@ -1,0 +1,58 @@
+"""Exact MaxSim over packed token vectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colbert_rag.types import Float32Array
+
+__all__ = ["blocked_query", "maxsim", "token_similarities"]
+
+# tokens that are turned to float32 at once: 8 MB at 128 dimensions
+_CHUNK_TOKENS = 16_384
+
+
+def blocked_query(query: Float32Array) -> Float32Array:
+    """The query as ``cpu.dot_scores`` reads it: flat ``(ceil(Q / WIDTH), D, WIDTH)``, padded with zeros."""
+    from colbert_rag.kernels.cpu import WIDTH
+
+    n_query, dim = query.shape
+    n_blocks = max(1, -(-n_query // WIDTH))
+    padded = np.zeros((n_blocks * WIDTH, dim), np.float32)
+    padded[:n_query] = query
+    return np.ascontiguousarray(padded.reshape(n_blocks, WIDTH, dim).transpose(0, 2, 1)).reshape(-1)
+
+
+def maxsim(query: Float32Array, vectors: NDArray[np.floating[Any]], offsets: NDArray[np.int64]) -> Float32Array:
+    """Exact MaxSim of one query with packed documents (ColBERT, arXiv 2004.12832, section 3.3).
+
+    Args:
+        query: ``(Q, D) float32``.
+        vectors: ``(T, D) float16`` or ``float32``; may be a memory map, it is read in pieces.
+        offsets: ``(N + 1,) int64``: document ``n`` has the rows ``offsets[n]:offsets[n + 1]``,
+            at least one.
+
+    Returns:
+        ``(N,) float32``; bit for bit the same for equal documents, wherever they lie.
+    """
+    from colbert_rag.kernels import cpu
+
+    blocked = blocked_query(np.asarray(query, np.float32))
+    scores = np.empty(len(offsets) - 1, np.float32)
+    first = 0
+    while first < len(scores):
+        last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + _CHUNK_TOKENS, side="right")) - 1)
+        rows = np.ascontiguousarray(vectors[offsets[first] : offsets[last]], np.float32)
+        bounds = offsets[first : last + 1] - offsets[first]
+        starts, ends = np.ascontiguousarray(bounds[:-1]), np.ascontiguousarray(bounds[1:])
+        cpu.dot_scores(blocked, len(query), rows, starts, ends, scores[first:last])
+        first = last
+    return scores
+
+
+def token_similarities(query: Float32Array, vectors: NDArray[np.floating[Any]]) -> Float32Array:
+    """Every query token with every document token: ``(Q, D)`` and ``(T, D)`` give ``(T, Q) float32``."""
+    return np.asarray(vectors, np.float32) @ np.asarray(query, np.float32).T

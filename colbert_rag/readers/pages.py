@@ -1,0 +1,81 @@
+"""Whole files become one document each: plain text, HTML and PDF."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from colbert_rag.errors import CorpusFormatError, MissingDependencyError
+from colbert_rag.readers.decoding import read_text
+
+__all__ = ["read_html", "read_pdf", "read_plain"]
+
+_HIDDEN_TAGS = ["script", "style", "template", "noscript"]
+_BLOCK_TAGS = ["address", "article", "aside", "blockquote", "br", "caption", "dd", "div", "dl", "dt", "figcaption"]
+_BLOCK_TAGS += ["footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p"]
+_BLOCK_TAGS += ["pre", "section", "table", "td", "th", "title", "tr", "ul"]
+
+
+def read_plain(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return the text of a UTF-8 file, unchanged, and no metadata."""
+    return read_text(path), {}
+
+
+def read_html(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return what a browser would show of an HTML file, one block a line, and no metadata.
+
+    Raises:
+        MissingDependencyError: beautifulsoup4 is not installed.
+    """
+    bs4 = _require("bs4", "beautifulsoup4", "html", path)
+    soup = bs4.BeautifulSoup(read_text(path), "html.parser")
+    for tag in soup(_HIDDEN_TAGS):
+        tag.decompose()
+    for string in soup.find_all(string=True):
+        # comments and doctypes are strings of other types, which get_text() leaves out
+        if type(string) is bs4.NavigableString and not string.find_parent("pre"):
+            string.replace_with(re.sub(r"\s+", " ", string))
+    for tag in soup(_BLOCK_TAGS):
+        tag.insert_before("\n")
+        tag.insert_after("\n")
+    lines = (" ".join(line.split()) for line in soup.get_text().splitlines())
+    return "\n".join(line for line in lines if line), {}
+
+
+def read_pdf(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return the text of a PDF file, pages parted by an empty line.
+
+    Metadata: ``pages``, their number, and ``page_offsets``, the character offset in the text where each begins.
+
+    Raises:
+        CorpusFormatError: the file is damaged, or needs a password.
+        MissingDependencyError: pypdf is not installed.
+    """
+    pypdf = _require("pypdf", "pypdf", "pdf", path)
+    try:
+        pages = [page.extract_text().strip() for page in pypdf.PdfReader(path).pages]
+    # pypdf raises its own errors for what it checks, and built-in ones where a damaged file surprises it
+    except Exception as error:
+        raise CorpusFormatError(
+            f"{path}: cannot be read as PDF ({type(error).__name__}: {error}); "
+            f"save it again without a password, or convert it to text"
+        ) from error
+    text = ""
+    offsets: list[int] = []
+    for page in pages:
+        text += "\n\n" if offsets else ""
+        offsets.append(len(text))
+        text += page
+    return text, {"pages": len(pages), "page_offsets": offsets}
+
+
+def _require(module: str, package: str, extra: str, path: Path) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{path}: reading this file needs {package}; run: pip install 'late-interaction-rag[{extra}]'"
+        ) from error

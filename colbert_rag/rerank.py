@@ -1,0 +1,110 @@
+"""Exact MaxSim over texts in memory, without an index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from colbert_rag.errors import InvalidDocumentError
+from colbert_rag.kernels import maxsim, token_similarities
+from colbert_rag.models import encoder_for
+from colbert_rag.search import best_passages
+from colbert_rag.types import Document, Passage, TextEncoder, TokenVectors
+from colbert_rag.validation import check_documents, check_k, check_queries
+
+__all__ = ["EncodedTexts", "RankedText", "Reranker"]
+
+
+@dataclass(frozen=True, slots=True)
+class RankedText:
+    """One reranked text.
+
+    Attributes:
+        position: Where the text stood in the input.
+        score: MaxSim.
+        text: The text.
+        passages: Evidence, best first.
+        relevance: ``score`` divided by the number of query vectors, clipped to 0..1.
+    """
+
+    position: int
+    score: float
+    text: str
+    passages: tuple[Passage, ...]
+    relevance: float
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedTexts:
+    """Texts with their token vectors, to be reranked for many queries."""
+
+    texts: tuple[str, ...]
+    tokens: tuple[TokenVectors, ...]
+
+
+class Reranker:
+    """Orders texts by exact MaxSim with a query.
+
+    Args:
+        encoder: An encoder, a model's name or path, or None for the built-in model.
+    """
+
+    def __init__(self, encoder: TextEncoder | str | None = None) -> None:
+        self.encoder = encoder_for(encoder)
+
+    def encode(self, texts: Sequence[str]) -> EncodedTexts:
+        """Encode texts once, for many queries.
+
+        Raises:
+            InvalidDocumentError: a text is not a str or is blank.
+        """
+        if isinstance(texts, str):
+            msg = "texts must be a list of str; wrap one text in a list."
+            raise InvalidDocumentError(msg)
+        found = list(texts)
+        check_documents([Document(str(n), text) for n, text in enumerate(found)])
+        return EncodedTexts(tuple(found), tuple(self.encoder.encode_documents(found)))
+
+    def rerank(
+        self, query: str, texts: Sequence[str] | EncodedTexts, k: int | None = None, *, passages: int = 1
+    ) -> list[RankedText]:
+        """Order texts by how well they answer a query.
+
+        Args:
+            query: Not blank.
+            texts: Texts, or what :meth:`encode` made of them.
+            k: How many to return; None for all.
+            passages: Evidence passages per text.
+
+        Returns:
+            Best first; equal scores keep the order of the input.
+
+        Raises:
+            InvalidQueryError: the query or k is refused.
+            InvalidDocumentError: a text is refused.
+        """
+        check_queries([query])
+        n = None if k is None else check_k(k)
+        encoded = texts if isinstance(texts, EncodedTexts) else self.encode(texts)
+        if not encoded.texts:
+            return []
+        (vectors,) = self.encoder.encode_queries([query])
+        offsets = np.cumsum([0, *(len(t.vectors) for t in encoded.tokens)]).astype(np.int64)
+        scores = maxsim(vectors, np.concatenate([t.vectors for t in encoded.tokens]), offsets)
+        order = np.argsort(-scores, kind="stable")[:n]
+        return [self._ranked(int(i), float(scores[i]), encoded, vectors, passages) for i in order]
+
+    @staticmethod
+    def _ranked(
+        position: int,
+        score: float,
+        encoded: EncodedTexts,
+        query: np.ndarray[tuple[int, int], np.dtype[np.float32]],
+        n: int,
+    ) -> RankedText:
+        text, tokens = encoded.texts[position], encoded.tokens[position]
+        similarities = token_similarities(query, tokens.vectors)
+        evidence = best_passages(text, tokens.spans, similarities, n) if n else ()
+        return RankedText(position, score, text, evidence, min(1.0, max(0.0, score / len(query))))

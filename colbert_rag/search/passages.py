@@ -1,0 +1,90 @@
+"""Where in a document the evidence stands, read off the MaxSim alignment."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colbert_rag.types import Float32Array, Passage
+
+__all__ = ["best_passages"]
+
+_SENTENCE_END = re.compile(r"(?<=[.!?。！？])[\"'”’)\]]*\s+|\n+|(?<=[。！？])")
+# a stretch without sentence ends is cut near this length, so that a passage can be read at a glance
+_MOST_CHARACTERS = 400
+
+
+def best_passages(
+    text: str, spans: NDArray[np.int32], similarities: Float32Array, n_passages: int
+) -> tuple[Passage, ...]:
+    """The sentences of a document that answer the query best by themselves.
+
+    Args:
+        text: The document's text.
+        spans: ``(T, 2) int32``, characters of each token.
+        similarities: ``(T, Q) float32``, token by query token.
+        n_passages: How many at most.
+
+    Returns:
+        Passages, best first; the score of each is the MaxSim of the query with its tokens alone.
+    """
+    bounds = _sentences(text)
+    has_text = np.flatnonzero(spans[:, 1] > spans[:, 0])
+    if not len(has_text):
+        return ()
+    owners = np.searchsorted(bounds[:, 1], spans[has_text, 0], side="right").clip(0, len(bounds) - 1)
+    firsts = np.flatnonzero(np.diff(owners, prepend=-1))
+    best = np.maximum.reduceat(similarities[has_text], firsts, axis=0)
+    scores = best.sum(axis=1)
+    matched = _matches(spans, similarities, has_text)
+    passages = []
+    for n in np.argsort(-scores, kind="stable")[:n_passages]:
+        start, end = (int(x) for x in bounds[owners[firsts[n]]])
+        inside = tuple((a, b) for a, b in matched if start <= a and b <= end)
+        passages.append(Passage(start, end, text[start:end], float(scores[n]), inside))
+    return tuple(passages)
+
+
+def _sentences(text: str) -> NDArray[np.int64]:
+    """Start and end of each sentence without the blanks around it, ``(S, 2) int64``, rising."""
+    bounds = []
+    start = 0
+    for match in [*_SENTENCE_END.finditer(text), None]:
+        end = len(text) if match is None else match.start()
+        bounds.extend(_pieces(text, start, end))
+        start = end if match is None else match.end()
+    return np.array(bounds or [(0, len(text))], np.int64)
+
+
+def _pieces(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """Cut a long stretch at blanks; a stretch of blanks gives nothing."""
+    pieces = []
+    while end - start > _MOST_CHARACTERS:
+        cut = text.rfind(" ", start + _MOST_CHARACTERS // 2, start + _MOST_CHARACTERS)
+        cut = cut if cut > 0 else start + _MOST_CHARACTERS
+        pieces.append((start, cut))
+        start = cut
+    pieces.append((start, end))
+    trimmed = []
+    for a, b in pieces:
+        piece = text[a:b]
+        left = a + len(piece) - len(piece.lstrip())
+        right = b - (len(piece) - len(piece.rstrip()))
+        if right > left:
+            trimmed.append((left, right))
+    return trimmed
+
+
+def _matches(spans: NDArray[np.int32], similarities: Float32Array, tokens: NDArray[Any]) -> list[tuple[int, int]]:
+    """Spans of the tokens that some query token matched best, in text order, neighbours joined."""
+    chosen = np.unique(tokens[similarities[tokens].argmax(axis=0)])
+    joined: list[tuple[int, int]] = []
+    for start, end in spans[chosen]:
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], int(end)))
+        else:
+            joined.append((int(start), int(end)))
+    return joined

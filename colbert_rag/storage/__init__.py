@@ -1,0 +1,26 @@
+"""Keeping an index on disk: array files, segments, and the catalog that commits them."""
+
+from colbert_rag.storage.catalog import Catalog, CatalogState, create_catalog
+from colbert_rag.storage.files import remove_folder, sha256_of
+from colbert_rag.storage.records import CodecRecord, FileRecord, IndexSettings, SegmentRecord
+from colbert_rag.storage.segment import Segment, SegmentWriter, TokenColumns, fresh_name
+from colbert_rag.storage.transactions import Reading, StoredDocument, Writing
+
+__all__ = [
+    "Catalog",
+    "CatalogState",
+    "CodecRecord",
+    "FileRecord",
+    "IndexSettings",
+    "Reading",
+    "Segment",
+    "SegmentRecord",
+    "SegmentWriter",
+    "StoredDocument",
+    "TokenColumns",
+    "Writing",
+    "create_catalog",
+    "fresh_name",
+    "remove_folder",
+    "sha256_of",
+]

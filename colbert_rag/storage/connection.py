@@ -1,0 +1,110 @@
+"""Opening the catalog: pragmas, checks of the file, and SQLite's errors in our words."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from colbert_rag.errors import (
+    CorruptIndexError,
+    IndexLockedError,
+    IndexNotFoundError,
+    ReadOnlyIndexError,
+    UnsupportedFormatError,
+)
+from colbert_rag.storage.schema import APPLICATION_ID, FORMAT_VERSION
+
+__all__ = ["CATALOG", "check_format", "connect", "sqlite_errors"]
+
+CATALOG = "catalog.sqlite"
+
+
+def connect(folder: Path, *, write: bool, timeout_s: float) -> sqlite3.Connection:
+    """Open the catalog of an index; transactions are begun and ended by hand.
+
+    Raises:
+        IndexNotFoundError: there is no catalog in the folder.
+        ReadOnlyIndexError: a crashed writer left a log that a folder without write access keeps us from replaying.
+    """
+    path = folder / CATALOG
+    if not path.is_file():
+        msg = f"{folder}: no index here ({CATALOG} is missing). Create one with Index.create({str(folder)!r})."
+        raise IndexNotFoundError(msg)
+    with sqlite_errors(folder):
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?{_mode(folder, path)}",
+            uri=True,
+            timeout=timeout_s,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            # a catalog is untrusted: no functions with side effects from its schema, no odd reads past pages
+            connection.execute("PRAGMA trusted_schema = OFF")
+            connection.execute("PRAGMA cell_size_check = ON")
+            connection.execute("PRAGMA synchronous = FULL")
+            if not write:
+                connection.execute("PRAGMA query_only = ON")
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _mode(folder: Path, path: Path) -> str:
+    if os.access(folder, os.W_OK) and os.access(path, os.W_OK):
+        return "mode=rw"
+    log = path.with_name(path.name + "-wal")
+    if log.exists() and log.stat().st_size > 0:
+        msg = f"{folder}: the last writer did not finish and the folder is read-only. Open it once with write access."
+        raise ReadOnlyIndexError(msg)
+    return "mode=ro&immutable=1"
+
+
+def check_format(connection: sqlite3.Connection, folder: Path) -> None:
+    """Refuse a file that is not ours or is newer than we are.
+
+    Raises:
+        CorruptIndexError: another kind of database.
+        UnsupportedFormatError: another format version.
+    """
+    with sqlite_errors(folder):
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application_id != APPLICATION_ID:
+        msg = f"{folder / CATALOG}: a database, but not of colbert_rag (application id {application_id:#x})."
+        raise CorruptIndexError(msg)
+    if version != FORMAT_VERSION:
+        msg = (
+            f"{folder}: format version {version}, this version of colbert_rag reads {FORMAT_VERSION}. "
+            "Upgrade: pip install -U late-interaction-rag"
+        )
+        raise UnsupportedFormatError(msg)
+
+
+@contextmanager
+def sqlite_errors(folder: Path) -> Iterator[None]:
+    """Turn SQLite's errors into typed ones that name the folder and what to do."""
+    try:
+        yield
+    except sqlite3.OperationalError as err:
+        text = str(err)
+        if "locked" in text or "busy" in text:
+            msg = f"{folder}: another writer holds the index. Wait for it, or open with a larger lock_timeout_s."
+            raise IndexLockedError(msg) from err
+        if "readonly" in text or "read-only" in text:
+            msg = f"{folder}: the index cannot be written ({text}). Check the permissions of the folder."
+            raise ReadOnlyIndexError(msg) from err
+        if "disk is full" in text:
+            msg = f"{folder}: the disk is full; nothing of this call was kept. Free space and repeat it."
+            raise OSError(28, msg) from err
+        msg = f"{folder / CATALOG}: {text}. Run: colbert-rag verify {folder}"
+        raise CorruptIndexError(msg) from err
+    except sqlite3.DatabaseError as err:
+        if isinstance(err, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+            raise
+        msg = f"{folder / CATALOG}: {err}. Run: colbert-rag verify {folder}"
+        raise CorruptIndexError(msg) from err

@@ -1,0 +1,180 @@
+"""The one place that writes, maps and removes index files.
+
+Array files are ``.npy`` version 1.0, little-endian, C order, no pickles. They are written once under
+a fresh name, made durable, and never changed: a mapped file never changes under a reader.
+Everything read here is untrusted input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import os
+import re
+import shutil
+import stat
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from colbert_rag.errors import CorruptIndexError
+from colbert_rag.storage.records import FileRecord
+
+__all__ = ["ArrayWriter", "map_array", "remove_folder", "sha256_of", "sync_folder", "write_array"]
+
+DTYPES = frozenset({"uint8", "uint16", "uint32", "int32", "int64", "float16", "float32"})
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+# room for any shape that we write; the header is written again when the length is known
+_HEADER_BYTES = 128
+_BLOCK = 1 << 20
+
+
+class ArrayWriter:
+    """Appends rows to a new ``.npy`` file whose length is not known in advance.
+
+    Args:
+        path: A file that does not exist.
+        dtype: One of ``DTYPES``.
+        row_shape: ``()`` for a vector, ``(n,)`` for a matrix of n columns.
+    """
+
+    def __init__(self, path: Path, dtype: np.dtype[Any] | type, row_shape: tuple[int, ...] = ()) -> None:
+        self._path = path
+        self._dtype = np.dtype(dtype)
+        self._row_shape = row_shape
+        self.n_rows = 0
+        self._file = path.open("xb")
+        self._file.write(bytes(_HEADER_BYTES))
+
+    def append(self, rows: NDArray[Any]) -> None:
+        """Append ``(n, *row_shape)`` rows."""
+        block = np.ascontiguousarray(rows, self._dtype)
+        self._file.write(block.reshape(-1).view(np.uint8).data)
+        self.n_rows += len(block)
+
+    def flush(self) -> None:
+        """Hand everything appended so far to the operating system."""
+        self._file.flush()
+
+    def finish(self) -> FileRecord:
+        """Write the header, make the file durable and describe it."""
+        with self._file as file:
+            file.seek(0)
+            file.write(_header(self._dtype, (self.n_rows, *self._row_shape)))
+            file.flush()
+            os.fsync(file.fileno())
+        return FileRecord(name=self._path.name, size=self._path.stat().st_size, sha256=sha256_of(self._path))
+
+    def abandon(self) -> None:
+        """Close without finishing; the file is left to whoever removes its folder."""
+        self._file.close()
+
+    def __enter__(self) -> ArrayWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.abandon()
+
+
+def write_array(path: Path, array: NDArray[Any]) -> FileRecord:
+    """Write one array to a new file and make it durable."""
+    with ArrayWriter(path, array.dtype, array.shape[1:]) as writer:
+        writer.append(array)
+        return writer.finish()
+
+
+def map_array(folder: Path, record: FileRecord, dtype: str, row_shape: tuple[int, ...], n_rows: int) -> NDArray[Any]:
+    """Map an array file for reading, after checking everything but its data.
+
+    Args:
+        folder: The folder of the file.
+        record: What the catalog knows of it.
+        dtype: The expected type.
+        row_shape: The expected shape of a row.
+        n_rows: The expected number of rows.
+
+    Raises:
+        CorruptIndexError: the file is missing, is no regular file, or differs in size, type or shape.
+    """
+    path = _safe_path(folder, record)
+    header = _read_header(path)
+    expected = _header(np.dtype(dtype), (n_rows, *row_shape))
+    if header != expected:
+        msg = f"{path}: the array header differs from what the catalog expects ({dtype} {(n_rows, *row_shape)})."
+        raise CorruptIndexError(msg)
+    data_bytes = np.dtype(dtype).itemsize * n_rows * math.prod(row_shape)
+    if record.size != _HEADER_BYTES + data_bytes:
+        msg = f"{path}: {record.size} bytes in the catalog, {_HEADER_BYTES + data_bytes} for its shape."
+        raise CorruptIndexError(msg)
+    raw = np.memmap(path, np.uint8, "r")
+    return raw[_HEADER_BYTES:].view(np.ndarray).view(dtype).reshape(n_rows, *row_shape)
+
+
+def _safe_path(folder: Path, record: FileRecord) -> Path:
+    if not _NAME.fullmatch(record.name):
+        msg = f"{folder}: {record.name!r} is no file name of an index."
+        raise CorruptIndexError(msg)
+    path = folder / record.name
+    try:
+        status = path.lstat()
+    except OSError as err:
+        msg = f"{path}: missing or unreadable, the catalog expects {record.size} bytes. Restore it from a backup."
+        raise CorruptIndexError(msg) from err
+    if not stat.S_ISREG(status.st_mode):
+        msg = f"{path}: not a regular file."
+        raise CorruptIndexError(msg)
+    if status.st_size != record.size:
+        msg = f"{path}: {status.st_size} bytes on disk, {record.size} in the catalog. Restore it from a backup."
+        raise CorruptIndexError(msg)
+    return path
+
+
+def _read_header(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEADER_BYTES)
+
+
+def _header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """The exact bytes that we write before the data; a reader compares, it does not parse."""
+    if dtype.name not in DTYPES:
+        msg = f"arrays of {dtype} are not stored"
+        raise ValueError(msg)
+    text = repr({"descr": npy.dtype_to_descr(dtype.newbyteorder("<")), "fortran_order": False, "shape": shape})
+    start = npy.magic(1, 0)
+    padding = _HEADER_BYTES - len(start) - 2 - len(text) - 1
+    body = (text + " " * padding + "\n").encode("latin1")
+    buffer = io.BytesIO()
+    buffer.write(start)
+    buffer.write(len(body).to_bytes(2, "little"))
+    buffer.write(body)
+    return buffer.getvalue()
+
+
+def sha256_of(path: Path) -> str:
+    """The digest of a file's bytes, in lower-case hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable (POSIX; on Windows the file system does it)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder that no catalog row names; what a reader still maps stays until a later sweep."""
+    shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,56 @@
+"""Records that the catalog keeps as JSON, checked when they are read: a catalog is untrusted input."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+__all__ = ["CodecRecord", "FileRecord", "IndexSettings", "SegmentRecord"]
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+Count = Annotated[int, Field(ge=0, le=2**48)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class FileRecord(_Record):
+    """A file as it was committed."""
+
+    name: Name
+    size: Count
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class CodecRecord(_Record):
+    """A codec: its folder, its shape, the number of tokens that the corpus had when it was trained."""
+
+    name: Name
+    n_centroids: Annotated[int, Field(ge=1, le=2**24)]
+    trained_on: Count
+    files: dict[Name, FileRecord]
+
+
+class SegmentRecord(_Record):
+    """A segment: its folder, the codec that packed it (None: plain float16 vectors), its size."""
+
+    name: Name
+    codec: Name | None
+    n_documents: Count
+    n_tokens: Count
+    n_escapes: Count
+    posting_bytes: Count | None
+    files: dict[Name, FileRecord]
+
+
+class IndexSettings(_Record):
+    """What is fixed when an index is created."""
+
+    dim: Annotated[int, Field(ge=1, le=1024)]
+    bits: Literal[1, 2, 4, 8]
+    exact_tokens: Count
+    probe_tokens: Count
+    seed: Count
+    model: dict[str, Any]

@@ -1,0 +1,45 @@
+"""The catalog's tables. Format version 1; see docs/index-format.md."""
+
+from __future__ import annotations
+
+__all__ = ["APPLICATION_ID", "FORMAT_VERSION", "SCHEMA"]
+
+FORMAT_VERSION = 1
+# "ColB": lets `file` and us tell an index from any other SQLite database
+APPLICATION_ID = 0x436F6C42
+
+SCHEMA = f"""
+PRAGMA page_size = 16384;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {FORMAT_VERSION};
+
+CREATE TABLE state (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    settings TEXT NOT NULL,
+    codec TEXT,
+    commits INTEGER NOT NULL,
+    next_key INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE segments (name TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE documents (
+    key INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    n_tokens INTEGER NOT NULL,
+    text_bytes INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE content (
+    key INTEGER PRIMARY KEY,
+    text TEXT NOT NULL,
+    metadata TEXT NOT NULL,
+    checksum INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE tombstones (key INTEGER PRIMARY KEY) STRICT;
+
+CREATE VIRTUAL TABLE fulltext USING fts5(
+    text, content = 'content', content_rowid = 'key', detail = 'none', tokenize = "unicode61 remove_diacritics 2"
+);
+"""

@@ -1,0 +1,206 @@
+"""Segments: immutable folders of arrays that hold the token vectors of some documents."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colbert_rag.errors import CorruptIndexError
+from colbert_rag.storage.files import ArrayWriter, map_array, sync_folder, write_array
+from colbert_rag.storage.records import FileRecord, SegmentRecord
+from colbert_rag.storage.spans import pack_spans, unpack_spans
+
+__all__ = ["Segment", "SegmentWriter", "TokenColumns", "fresh_name"]
+
+TokenColumns = Mapping[str, NDArray[Any]]
+"""Arrays with one row per token: ``vectors``, or ``centroid_ids``, ``codes`` and ``factors``."""
+
+
+def fresh_name(kind: str) -> str:
+    """A folder name that was never used."""
+    return f"{kind}-{secrets.token_hex(8)}"
+
+
+class SegmentWriter:
+    """Writes a segment piece by piece; memory does not grow with its size.
+
+    Args:
+        root: The index folder.
+        codec: Name of the codec that packed the tokens, None for plain vectors.
+    """
+
+    def __init__(self, root: Path, codec: str | None) -> None:
+        self.name = fresh_name("segment")
+        self._codec = codec
+        self._folder = root / self.name
+        self._folder.mkdir()
+        self._writers: dict[str, ArrayWriter] = {}
+        self._n_escapes = 0
+        self.n_documents = 0
+        self.n_tokens = 0
+        self._append("doc_offsets", np.zeros(1, np.int64))
+
+    def append(self, keys: Sequence[int], spans: Sequence[NDArray[np.int32]], columns: TokenColumns) -> None:
+        """Append documents.
+
+        Args:
+            keys: Rising document keys.
+            spans: ``(T_i, 2) int32`` for each document.
+            columns: Arrays of the documents' tokens, packed one after another.
+        """
+        counts = np.array([len(span) for span in spans], np.int64)
+        self._append("doc_keys", np.asarray(keys, np.int64))
+        self._append("doc_offsets", self.n_tokens + np.cumsum(counts))
+        for name, rows in columns.items():
+            self._append(name, rows)
+        for span, start in zip(spans, self.n_tokens + np.cumsum(counts) - counts, strict=True):
+            packed, escapes = pack_spans(span)
+            self._append("spans", packed)
+            self._append("escape_tokens", escapes[:, 0].astype(np.int64) + start)
+            self._append("escape_spans", escapes[:, 1:])
+            self._n_escapes += len(escapes)
+        self.n_documents += len(keys)
+        self.n_tokens += int(counts.sum())
+
+    def _append(self, name: str, rows: NDArray[Any]) -> None:
+        if name not in self._writers:
+            self._writers[name] = ArrayWriter(self._folder / f"{name}.npy", rows.dtype, rows.shape[1:])
+        self._writers[name].append(rows)
+
+    def finish(self, lists: tuple[NDArray[np.int64], NDArray[np.uint8]] | None = None) -> SegmentRecord:
+        """Make every file durable and describe the segment; the catalog must still name it.
+
+        Args:
+            lists: Inverted lists to store with it: list offsets and packed postings.
+        """
+        files: dict[str, FileRecord] = {name: writer.finish() for name, writer in self._writers.items()}
+        if lists is not None:
+            files["list_offsets"] = write_array(self._folder / "list_offsets.npy", lists[0])
+            files["postings"] = write_array(self._folder / "postings.npy", lists[1])
+        sync_folder(self._folder)
+        sync_folder(self._folder.parent)
+        return SegmentRecord(
+            name=self.name,
+            codec=self._codec,
+            n_documents=self.n_documents,
+            n_tokens=self.n_tokens,
+            n_escapes=self._n_escapes,
+            posting_bytes=None if lists is None else len(lists[1]),
+            files=files,
+        )
+
+    def flush(self) -> None:
+        """Hand everything appended so far to the operating system, so that it can be read back."""
+        for writer in self._writers.values():
+            writer.flush()
+
+    def close(self) -> None:
+        """Close the files; what was not finished is swept by the next writer."""
+        for writer in self._writers.values():
+            writer.abandon()
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A mapped segment.
+
+    Attributes:
+        record: What the catalog knows of it.
+        doc_keys: ``(N,) int64``, rising.
+        doc_offsets: ``(N + 1,) int64``: document ``n`` has the tokens ``offsets[n]:offsets[n + 1]``.
+        columns: Arrays of the tokens, see ``TokenColumns``.
+        lists: Inverted lists, or None: offsets ``(K + 1,) int64`` into the packed postings.
+    """
+
+    record: SegmentRecord
+    doc_keys: NDArray[np.int64]
+    doc_offsets: NDArray[np.int64]
+    columns: TokenColumns
+    lists: tuple[NDArray[np.int64], NDArray[np.uint8]] | None
+    _spans: NDArray[np.uint8]
+    _escape_tokens: NDArray[np.int64]
+    _escape_spans: NDArray[np.int32]
+
+    @classmethod
+    def open(
+        cls, root: Path, record: SegmentRecord, shape: Mapping[str, tuple[str, tuple[int, ...]]], k: int
+    ) -> Segment:
+        """Map a segment's files and check everything that the kernels rely on.
+
+        Args:
+            root: The index folder.
+            record: From the catalog.
+            shape: Type and row shape of each token column.
+            k: Number of centroids, 0 for plain vectors.
+
+        Raises:
+            CorruptIndexError: a file is missing, has another size or shape, or numbers out of range.
+        """
+        folder = root / record.name
+
+        def column(name: str, dtype: str, row: tuple[int, ...], n: int) -> NDArray[Any]:
+            if name not in record.files:
+                msg = f"{folder}: the catalog names no file for {name!r}."
+                raise CorruptIndexError(msg)
+            return map_array(folder, record.files[name], dtype, row, n)
+
+        n, t = record.n_documents, record.n_tokens
+        lists = None
+        if record.posting_bytes is not None:
+            lists = column("list_offsets", "int64", (), k + 1), column("postings", "uint8", (), record.posting_bytes)
+        segment = cls(
+            record,
+            column("doc_keys", "int64", (), n),
+            column("doc_offsets", "int64", (), n + 1),
+            {name: column(name, dtype, row, t) for name, (dtype, row) in shape.items()},
+            lists,
+            column("spans", "uint8", (), t),
+            column("escape_tokens", "int64", (), record.n_escapes),
+            column("escape_spans", "int32", (2,), record.n_escapes),
+        )
+        segment._check(folder, k)
+        return segment
+
+    def _check(self, folder: Path, k: int) -> None:
+        """Kernels do not check bounds, so every number that they index with is checked here."""
+        wrong = []
+        offsets, t = self.doc_offsets, self.record.n_tokens
+        if offsets[0] != 0 or offsets[-1] != t or (np.diff(offsets) < 1).any():
+            wrong.append("doc_offsets")
+        if (np.diff(self.doc_keys) < 1).any():
+            wrong.append("doc_keys")
+        ids = self.columns.get("centroid_ids")
+        if ids is not None and len(ids) and int(ids.max()) >= k:
+            wrong.append("centroid_ids")
+        if self.lists is not None:
+            bounds, postings = self.lists
+            if bounds[0] != 0 or bounds[-1] != len(postings) or (np.diff(bounds) < 0).any():
+                wrong.append("list_offsets")
+        escapes = self._escape_tokens
+        if len(escapes) and (escapes[0] < 0 or escapes[-1] >= t or (np.diff(escapes) < 1).any()):
+            wrong.append("escape_tokens")
+        if wrong:
+            msg = f"{folder}: numbers out of range in {', '.join(wrong)}. Restore the index from a backup."
+            raise CorruptIndexError(msg)
+
+    def spans(self, position: int) -> NDArray[np.int32]:
+        """Character spans of a document's tokens, ``(T, 2) int32``."""
+        start, end = self.doc_offsets[position], self.doc_offsets[position + 1]
+        first, last = np.searchsorted(self._escape_tokens, [start, end])
+        tokens = (self._escape_tokens[first:last] - start).astype(np.int32)
+        escapes = np.column_stack([tokens, self._escape_spans[first:last]]).reshape(-1, 3)
+        return unpack_spans(self._spans[start:end], escapes)
+
+    def positions(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where documents lie in this segment; keys that are not here are left out."""
+        places = np.searchsorted(self.doc_keys, keys)
+        inside = places < len(self.doc_keys)
+        places, keys = places[inside], keys[inside]
+        found: NDArray[np.int64] = places[self.doc_keys[places] == keys]
+        return found

@@ -1,0 +1,53 @@
+"""Character spans of tokens in about one byte each.
+
+A token is coded by the gap since the end of the token before it and its own length: three bits of
+gap (0 to 6) and five bits of length (0 to 31). Gap 7 marks an escape: the start and end of such a
+token stand in full in a table of their own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["pack_spans", "unpack_spans"]
+
+_ESCAPE = 7 << 5
+
+
+def pack_spans(spans: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """Pack the spans of one document.
+
+    Args:
+        spans: ``(T, 2) int32``, start and end; start <= end.
+
+    Returns:
+        ``(T,) uint8`` and the escapes, ``(E, 3) int32``: token number, start, end.
+    """
+    starts, ends = spans[:, 0].astype(np.int64), spans[:, 1].astype(np.int64)
+    gaps = starts - np.concatenate([[0], ends[:-1]])
+    lengths = ends - starts
+    short = (gaps >= 0) & (gaps < 7) & (lengths < 32)
+    packed = np.where(short, gaps << 5 | lengths, _ESCAPE).astype(np.uint8)
+    tokens = np.flatnonzero(~short)
+    escapes = np.column_stack([tokens, starts[tokens], ends[tokens]]).astype(np.int32)
+    return packed, escapes
+
+
+def unpack_spans(packed: NDArray[np.uint8], escapes: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Rebuild ``(T, 2) int32`` from what :func:`pack_spans` made."""
+    gaps = (packed >> 5).astype(np.int64)
+    lengths = (packed & 31).astype(np.int64)
+    tokens = escapes[:, 0]
+    gaps[tokens] = 0
+    lengths[tokens] = 0
+    ends = np.cumsum(gaps + lengths)
+    # each escape puts the running end where its token really ends
+    shift = np.zeros(len(packed), np.int64)
+    if len(tokens):
+        jumps = escapes[:, 2] - ends[tokens]
+        shift[tokens] = np.diff(jumps, prepend=0)
+        ends += np.cumsum(shift)
+    starts = ends - lengths
+    starts[tokens] = escapes[:, 1]
+    return np.column_stack([starts, ends]).astype(np.int32)

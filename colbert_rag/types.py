@@ -1,0 +1,190 @@
+"""The plain data that flows between the parts: documents in, hits out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "Document",
+    "Float16Array",
+    "Float32Array",
+    "Hit",
+    "IndexInfo",
+    "JsonValue",
+    "Passage",
+    "Progress",
+    "SearchConfig",
+    "TextEncoder",
+    "TokenVectors",
+    "VerifyReport",
+]
+
+JsonValue: TypeAlias = Any
+"""What JSON can hold: None, bool, int, float, str, and lists and string-keyed dicts of these."""
+
+Float32Array: TypeAlias = NDArray[np.float32]
+Float16Array: TypeAlias = NDArray[np.float16]
+
+Progress: TypeAlias = Callable[[str, int, int | None], None]
+"""``progress(stage, done, total)``: called often; ``total`` is None while it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text with an id of the user's own.
+
+    Attributes:
+        id: 1 to 512 bytes of UTF-8, no control characters; unique in an index.
+        text: The text to be searched; not blank.
+        metadata: What JSON can hold, with string keys; comes back unchanged with every hit.
+    """
+
+    id: str
+    text: str
+    metadata: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenVectors:
+    """The token vectors of one document.
+
+    Attributes:
+        vectors: ``(T, D) float16`` or ``float32``, rows of unit length.
+        spans: ``(T, 2) int32``, character start and end of each token in the text; start <= end,
+            starts do not fall. Tokens that stand for no text ([CLS], markers) have an empty span.
+    """
+
+    vectors: NDArray[np.floating[Any]]
+    spans: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """The part of a document that answers the query.
+
+    Attributes:
+        start: Character offset in the document's text.
+        end: Character offset after the last character.
+        text: ``document.text[start:end]``.
+        score: MaxSim of the query with the tokens of this passage alone.
+        matches: Character offsets in the document's text of the tokens that the query tokens
+            matched best, in text order, neighbours joined.
+    """
+
+    start: int
+    end: int
+    text: str
+    score: float
+    matches: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One ranked document.
+
+    Attributes:
+        id: The document's id.
+        score: MaxSim: the sum over query tokens of the best similarity, at most the number of
+            query tokens.
+        text: The document's text.
+        metadata: The document's metadata.
+        passages: Evidence, best first; empty where token spans are not known.
+        relevance: For MaxSim: ``score`` divided by the number of query vectors, clipped to 0..1; 0 in
+            the other modes, whose scores have no such bound.
+    """
+
+    id: str
+    score: float
+    text: str
+    metadata: dict[str, JsonValue]
+    passages: tuple[Passage, ...] = ()
+    relevance: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SearchConfig:
+    """How hard a search tries; the defaults are measured in docs/benchmarks.md.
+
+    Attributes:
+        n_candidates: Documents that are scored exactly after the approximate pass; at least ``k``
+            are always taken.
+        n_probe: Inverted lists opened per query token, where a segment is probed and not scanned.
+        exact: Score every document with its decoded vectors, no pruning at all.
+        passages: Evidence passages per hit; 0 turns them off.
+    """
+
+    n_candidates: int = 256
+    n_probe: int = 8
+    exact: bool = False
+    passages: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """What an index holds, as ``Index.info()`` and ``colbert-rag info`` report it."""
+
+    path: str
+    format_version: int
+    n_documents: int
+    n_tokens: int
+    n_deleted: int
+    n_segments: int
+    dim: int
+    bits: int
+    is_compressed: bool
+    n_centroids: int
+    codec_tokens: int
+    vector_bytes: int
+    catalog_bytes: int
+    text_bytes: int
+    bytes_per_token: float
+    model: dict[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """The outcome of ``Index.verify()``.
+
+    Attributes:
+        problems: One line each: what is wrong, where, expected and found. Empty: all is well.
+        files: Number of files that were read.
+        bytes: Their size.
+        documents: Number of documents whose record was checked.
+    """
+
+    problems: tuple[str, ...]
+    files: int
+    bytes: int
+    documents: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return not self.problems
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """What an index asks of an encoder; ``colbert_rag.Encoder`` is ours."""
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a token vector."""
+
+    @property
+    def fingerprint(self) -> Mapping[str, JsonValue]:
+        """What identifies the model and its settings; equal fingerprints give equal vectors."""
+
+    def encode_documents(self, texts: Sequence[str], *, progress: Progress | None = None) -> list[TokenVectors]:
+        """Encode documents of any length, each into one ``TokenVectors``, in order."""
+
+    def encode_queries(self, texts: Sequence[str]) -> list[Float32Array]:
+        """Encode queries, each into ``(Q, D) float32`` rows of unit length, in order."""
+
+
+DocumentStream: TypeAlias = Iterator[tuple[Document, TokenVectors]]

