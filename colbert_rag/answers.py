@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from colbert_rag.codec import EncodedTokens
 from colbert_rag.errors import CorruptIndexError
@@ -77,14 +78,7 @@ class Answers:
             hits = []
             for text, query in zip(texts, queries, strict=True):
                 both = (self._best(reading, snapshot, query, depth, config), reading.bm25(text, depth))
-                fused = _fused(reading, both, k)
-                documents = reading.documents([key for key, _ in fused])
-                hits.append(
-                    [
-                        _hit(documents[n], score, _evidence(snapshot, documents[n], n, query, config))
-                        for n, score in fused
-                    ]
-                )
+                hits.append(self._hits(reading, snapshot, query, _fused(reading, both, k), config, is_fused=True))
             return hits
 
         return self._read(answer)
@@ -123,15 +117,27 @@ class Answers:
         ranking = rank(snapshot, query, k, config, self._threads())
         keys, scores = ranking.keys.tolist(), ranking.scores.tolist()
         ids = reading.ids_of(keys)
+        if len(ids) < len(keys):
+            msg = f"{self._root}: there are vectors of documents without a record. Run: colbert-rag verify {self._root}"
+            raise CorruptIndexError(msg)
         order = sorted(range(len(keys)), key=lambda n: (-scores[n], ids[keys[n]]))[:k]
         return [(keys[n], scores[n]) for n in order]
 
     def _hits(
-        self, reading: Reading, snapshot: Snapshot, query: Float32Array, scored: Scored, config: SearchConfig
+        self,
+        reading: Reading,
+        snapshot: Snapshot,
+        query: Float32Array,
+        scored: Scored,
+        config: SearchConfig,
+        *,
+        is_fused: bool = False,
     ) -> list[Hit]:
         documents = reading.documents([key for key, _ in scored])
+        asked = _asked(snapshot, query)
+        n_query = None if is_fused else len(query)
         return [
-            _hit(documents[key], score, _evidence(snapshot, documents[key], key, query, config), len(query))
+            _hit(documents[key], score, _evidence(snapshot, documents[key], key, asked, config.passages), n_query)
             for key, score in scored
         ]
 
@@ -151,24 +157,28 @@ def _hit(document: Document, score: float, passages: tuple[Passage, ...], n_quer
     return Hit(document.id, score, document.text, dict(document.metadata), passages, relevance)
 
 
-def _evidence(
-    snapshot: Snapshot, document: Document, key: int, query: Float32Array, config: SearchConfig
-) -> tuple[Passage, ...]:
-    if not config.passages:
+def _evidence(snapshot: Snapshot, document: Document, key: int, asked: Float32Array, n: int) -> tuple[Passage, ...]:
+    """The best passages of a document for a query as :func:`_asked` gives it."""
+    if not n:
         return ()
     for view in snapshot.views:
         places = view.segment.positions(np.array([key], np.int64))
         if len(places):
-            similarities = _similarities(snapshot, view, int(places[0]), query)
-            return best_passages(document.text, view.segment.spans(int(places[0])), similarities, config.passages)
+            position = int(places[0])
+            similarities = token_similarities(asked, _stored(snapshot, view, position))
+            return best_passages(document.text, view.segment.spans(position), similarities, n)
     return ()
 
 
-def _similarities(snapshot: Snapshot, view: SegmentView, position: int, query: Float32Array) -> Float32Array:
-    """Every token of a document with every query token, ``(T, Q) float32``, from what is stored."""
+def _asked(snapshot: Snapshot, query: Float32Array) -> Float32Array:
+    """The query in the space of the stored vectors."""
+    return query if snapshot.codec is None else snapshot.codec.rotate(query)
+
+
+def _stored(snapshot: Snapshot, view: SegmentView, position: int) -> NDArray[np.floating[Any]]:
+    """The vectors of one document as they are stored: rotated once the index is compressed."""
     start, end = view.segment.doc_offsets[position], view.segment.doc_offsets[position + 1]
     columns = {name: column[start:end] for name, column in view.segment.columns.items()}
     if snapshot.codec is None:
-        return token_similarities(query, columns["vectors"])
-    tokens = EncodedTokens(columns["centroid_ids"], columns["codes"], columns["factors"])
-    return token_similarities(query @ snapshot.codec.rotation, snapshot.codec.decode_rotated(tokens))
+        return columns["vectors"]
+    return snapshot.codec.decode_rotated(EncodedTokens(columns["centroid_ids"], columns["codes"], columns["factors"]))

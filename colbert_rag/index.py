@@ -223,7 +223,7 @@ class Index:
 
         def stripped() -> Iterator[Document]:
             for document, tokens in documents:
-                if isinstance(document, Document):
+                if isinstance(document, Document) and isinstance(document.id, str):
                     vectors[document.id] = tokens
                 yield document
 

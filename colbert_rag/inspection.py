@@ -94,13 +94,13 @@ def _extra_files(root: Path, state: CatalogState) -> Iterator[str]:
     for folder, record in _named_files(state):
         named.setdefault(folder, set()).add(record.name)
     for path in sorted(root.iterdir()):
-        if path.name in named:
+        if path.name in named and path.is_dir():
             yield from (
                 f"{path.name}/{p.name}: not named by the catalog"
                 for p in path.iterdir()
                 if p.name not in named[path.name]
             )
-        elif not path.name.startswith(CATALOG):
+        elif path.name not in named and not path.name.startswith(CATALOG):
             yield f"{path.name}: not named by the catalog (the next write removes what an unfinished one left)"
 
 

@@ -29,6 +29,8 @@ _ID_BYTES = 512
 _TEXT_BYTES = 64 << 20
 _METADATA_BYTES = 1 << 20
 _METADATA_DEPTH = 32
+# Python reads no int of more than 4,300 digits back from JSON
+_INT_BITS = 4_096
 _QUERY_BYTES = 1 << 20
 _MAX_K = 100_000
 _NAMED = 5
@@ -112,10 +114,10 @@ def _metadata_problem(value: object) -> str | None:
 
 
 def _json_problem(value: object, where: str, depth: int) -> str | None:
-    if value is None or isinstance(value, bool | int):
+    if value is None or isinstance(value, bool):
         return None
-    if isinstance(value, float):
-        return None if math.isfinite(value) else f"{where} is {value}, which JSON cannot hold"
+    if isinstance(value, int | float):
+        return _number_problem(value, where)
     if isinstance(value, str):
         problem = _surrogate_problem(value)
         return f"{where} {problem}" if problem else None
@@ -127,6 +129,13 @@ def _json_problem(value: object, where: str, depth: int) -> str | None:
         _mapping_problems(value, where, depth) if isinstance(value, Mapping) else _list_problems(value, where, depth)
     )
     return next((problem for problem in items if problem), None)
+
+
+def _number_problem(value: float, where: str) -> str | None:
+    if isinstance(value, int):
+        size = value.bit_length()
+        return f"{where} is an int of {size:,} bits, at most {_INT_BITS:,} are allowed" if size > _INT_BITS else None
+    return None if math.isfinite(value) else f"{where} is {value}, which JSON cannot hold"
 
 
 def _list_problems(value: list[Any], where: str, depth: int) -> Iterator[str | None]:
@@ -162,12 +171,15 @@ def check_ids(ids: object) -> list[str]:
     return found
 
 
-def check_token_vectors(document: Document, tokens: TokenVectors, dim: int) -> None:
+def check_token_vectors(document: Document, tokens: object, dim: int) -> None:
     """Check the token vectors of one document.
 
     Raises:
         InvalidVectorsError: wrong shape or type, not finite, not of unit length, or odd spans.
     """
+    if not isinstance(tokens, TokenVectors):
+        msg = f"document {document.id!r}: expected colbert_rag.TokenVectors, found {type(tokens).__name__}."
+        raise InvalidVectorsError(msg)
     vectors, spans = np.asarray(tokens.vectors), np.asarray(tokens.spans)
     problem = _vectors_problem(vectors, dim)
     if problem is None and (spans.shape != (len(vectors), 2) or spans.dtype.kind not in "iu"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, cast
 import typer
 
 from colbert_rag.cli.encoders import chosen_encoder
-from colbert_rag.cli.output import emit_json, say
+from colbert_rag.cli.output import counted, emit_json, say
 from colbert_rag.cli.progress import progress_bars
 from colbert_rag.errors import DuplicateIdError, IndexNotFoundError
 from colbert_rag.readers import Corpus, SkippedFile
@@ -69,7 +69,7 @@ def index_files(
         outcome = {"path": str(into), "added": n_added, "documents": n_documents}
         emit_json({**outcome, "seconds": round(seconds, 3), "skipped": skipped})
     elif not quiet:
-        say(f"{into}: {n_added:,} documents written in {seconds:.1f} s; {n_documents:,} in the index")
+        say(f"{into}: {counted(n_added, 'document')} written in {seconds:.1f} s; {n_documents:,} in the index")
     if not as_json:
         _report_skipped(corpus.skipped)
 
@@ -96,17 +96,19 @@ def _add(index: Index, corpus: Corpus, is_upsert: bool, progress: Progress | Non
         return write(corpus, commit_every=COMMIT_EVERY, progress=progress)
     except DuplicateIdError as error:
         say(f"DuplicateIdError: {error}")
-        say(f"{len(index) - n_before:,} new documents were committed before; --upsert replaces what is there already")
+        committed = counted(len(index) - n_before, "new document")
+        say(f"committed before: {committed}; --upsert replaces what is there already")
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
-        say(f"interrupted: {len(index):,} documents are committed; run the command again with --upsert for the rest")
+        held = counted(len(index), "document")
+        say(f"interrupted; the index holds {held}; run the command again with --upsert for the rest")
         raise typer.Exit(130) from error
 
 
 def _report_skipped(skipped: list[SkippedFile]) -> None:
     if not skipped:
         return
-    say(f"{len(skipped):,} files were left out:")
+    say(f"left out: {counted(len(skipped), 'file')}")
     for file in skipped[:SKIPPED_SHOWN]:
         say(f"  {file.path}: {file.reason}")
     if len(skipped) > SKIPPED_SHOWN:

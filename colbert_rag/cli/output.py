@@ -11,7 +11,7 @@ from rich.table import Table
 
 from colbert_rag.cli.text import printable
 
-__all__ = ["bytes_in_words", "emit_json", "error_console", "make_table", "output_console", "say"]
+__all__ = ["bytes_in_words", "counted", "emit_json", "error_console", "make_table", "output_console", "say"]
 
 
 def output_console() -> Console:
@@ -42,6 +42,11 @@ def make_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
     for row in rows:
         table.add_row(*map(printable, row))
     return table
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: ``"1 file"``, ``"2,000 files"``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def bytes_in_words(size: float) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from colbert_rag.cli.output import bytes_in_words, emit_json, make_table, output_console, say
+from colbert_rag.cli.output import bytes_in_words, counted, emit_json, make_table, output_console, say
 from colbert_rag.cli.progress import progress_bars
 from colbert_rag.types import IndexInfo
 
@@ -56,9 +56,11 @@ def verify(path: _Path, quiet: _Quiet = False, as_json: _Json = False) -> None:
     else:
         for problem in report.problems:
             say(problem)
-        outcome = "sound" if report.ok else f"{len(report.problems):,} problems"
-        read = f"{report.files:,} files, {bytes_in_words(report.bytes)}, {report.documents:,} documents read"
-        output_console().print(f"{path}: {outcome}; {read}", soft_wrap=True)
+        outcome = "sound" if report.ok else counted(len(report.problems), "problem")
+        read = (
+            f"{counted(report.files, 'file')}, {bytes_in_words(report.bytes)}, {counted(report.documents, 'document')}"
+        )
+        output_console().print(f"{path}: {outcome}; read: {read}", soft_wrap=True)
     raise typer.Exit(0 if report.ok else 1)
 
 
@@ -79,7 +81,7 @@ def compact(path: _Path, quiet: _Quiet = False, as_json: _Json = False) -> None:
         emit_json({"before": asdict(before), "after": asdict(after)})
     else:
         sizes = f"{bytes_in_words(before.vector_bytes)} to {bytes_in_words(after.vector_bytes)}"
-        say(f"{path}: {before.n_segments:,} to {after.n_segments:,} segments, {sizes} of vectors")
+        say(f"{path}: {before.n_segments:,} to {counted(after.n_segments, 'segment')}, {sizes} of vectors")
 
 
 def _rows(found: IndexInfo) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbert_rag.codec.grid import Grid, grid
+from colbert_rag.kernels import token_similarities
 from colbert_rag.types import Float32Array
 
 __all__ = ["Codec", "EncodedTokens", "QuantisedQuery"]
@@ -124,9 +125,13 @@ class Codec:
         """Rebuild the vectors: ``(T, D) float32``, of unit length."""
         return self.decode_rotated(tokens) @ self.rotation.T
 
+    def rotate(self, query: Float32Array) -> Float32Array:
+        """A ``(Q, D)`` query in the rotated space."""
+        return np.ascontiguousarray(token_similarities(query, self.rotation.T).T)
+
     def quantise_query(self, query: Float32Array) -> QuantisedQuery:
         """Rotate a ``(Q, D)`` query and round it to 14 bits per dimension."""
-        rotated = np.ascontiguousarray(query @ self.rotation, np.float32)
+        rotated = self.rotate(query)
         top = np.abs(rotated).max(axis=1)
         scale = np.where(top > 0, top / _QUERY_TOP, 1).astype(np.float32)
         packed_dim = self.code_bytes * 8 // self.bits

@@ -54,5 +54,9 @@ def maxsim(query: Float32Array, vectors: NDArray[np.floating[Any]], offsets: NDA
 
 
 def token_similarities(query: Float32Array, vectors: NDArray[np.floating[Any]]) -> Float32Array:
-    """Every query token with every document token: ``(Q, D)`` and ``(T, D)`` give ``(T, Q) float32``."""
-    return np.asarray(vectors, np.float32) @ np.asarray(query, np.float32).T
+    """Every token with every query token: ``(Q, D)`` and ``(T, D)`` give ``(T, Q) float32``."""
+    from colbert_rag.kernels import cpu
+
+    out = np.empty((len(vectors), len(query)), np.float32)
+    cpu.dot_table(blocked_query(np.asarray(query, np.float32)), np.ascontiguousarray(vectors, np.float32), out)
+    return out

@@ -17,6 +17,7 @@ from colbert_rag.types import Float32Array
 __all__ = [
     "approximate_scores",
     "dot_scores",
+    "dot_table",
     "inverted_lists",
     "pack_codes",
     "probe",
@@ -75,6 +76,11 @@ def dot_scores(query: Float32Array, vectors: Float32Array, starts: IntArray, end
         ``(N,) float32``: the sum over query tokens of the best dot product.
     """
     return np.array([(query @ vectors[a:b].T).max(axis=1).sum() for a, b in zip(starts, ends, strict=True)], np.float32)
+
+
+def dot_table(query: Float32Array, vectors: Float32Array) -> Float32Array:
+    """Every vector with every query token: ``(Q, D)`` and ``(T, D)`` give ``(T, Q) float32``."""
+    return vectors @ query.T
 
 
 def approximate_scores(

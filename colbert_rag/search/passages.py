@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,12 +38,12 @@ def best_passages(
     firsts = np.flatnonzero(np.diff(owners, prepend=-1))
     best = np.maximum.reduceat(similarities[has_text], firsts, axis=0)
     scores = best.sum(axis=1)
-    matched = _matches(spans, similarities, has_text)
+    matched = spans[np.unique(has_text[similarities[has_text].argmax(axis=0)])]
     passages = []
     for n in np.argsort(-scores, kind="stable")[:n_passages]:
         start, end = (int(x) for x in bounds[owners[firsts[n]]])
-        inside = tuple((a, b) for a, b in matched if start <= a and b <= end)
-        passages.append(Passage(start, end, text[start:end], float(scores[n]), inside))
+        inside = matched[(matched[:, 0] >= start) & (matched[:, 1] <= end)]
+        passages.append(Passage(start, end, text[start:end], float(scores[n]), _joined(inside)))
     return tuple(passages)
 
 
@@ -78,13 +77,12 @@ def _pieces(text: str, start: int, end: int) -> list[tuple[int, int]]:
     return trimmed
 
 
-def _matches(spans: NDArray[np.int32], similarities: Float32Array, tokens: NDArray[Any]) -> list[tuple[int, int]]:
-    """Spans of the tokens that some query token matched best, in text order, neighbours joined."""
-    chosen = np.unique(tokens[similarities[tokens].argmax(axis=0)])
+def _joined(spans: NDArray[np.int32]) -> tuple[tuple[int, int], ...]:
+    """Rising spans, those that touch or overlap made one."""
     joined: list[tuple[int, int]] = []
-    for start, end in spans[chosen]:
+    for start, end in spans.tolist():
         if joined and start <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], int(end)))
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end))
         else:
-            joined.append((int(start), int(end)))
-    return joined
+            joined.append((start, end))
+    return tuple(joined)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbert_rag.codec import Codec, QuantisedQuery
+from colbert_rag.kernels import maxsim, token_similarities
 from colbert_rag.search.candidates import approximate, keep_best, probed_centroids, score_table
 from colbert_rag.search.snapshot import SegmentView, Snapshot
 from colbert_rag.search.workers import Workers
@@ -54,7 +55,7 @@ def _search_compressed(
     snapshot: Snapshot, codec: Codec, query: Float32Array, k: int, config: SearchConfig, workers: Workers
 ) -> list[tuple[SegmentView, NDArray[np.int64], Float32Array]]:
     quantised = codec.quantise_query(query)
-    centroid_scores = np.ascontiguousarray(codec.centroids @ quantised.rotated.T)
+    centroid_scores = _centroid_scores(codec, quantised, workers)
     if config.exact:
         chosen = [(view, _live(view)) for view in snapshot.views]
     else:
@@ -63,6 +64,17 @@ def _search_compressed(
         (view, positions, _score_compressed(view, codec, quantised, centroid_scores, positions, workers))
         for view, positions in chosen
     ]
+
+
+def _centroid_scores(codec: Codec, query: QuantisedQuery, workers: Workers) -> Float32Array:
+    rows = np.arange(codec.n_centroids)
+    scores = np.empty((len(rows), len(query.scale)), np.float32)
+
+    def score(part: slice) -> None:
+        scores[part] = token_similarities(query.rotated, codec.centroids[part])
+
+    workers.spread(score, rows, rows + 1, _TOKENS_PER_THREAD)
+    return scores
 
 
 def _candidates(
@@ -88,8 +100,6 @@ def _live(view: SegmentView) -> NDArray[np.int64]:
 
 
 def _score_plain(view: SegmentView, query: Float32Array, workers: Workers) -> tuple[NDArray[np.int64], Float32Array]:
-    from colbert_rag.kernels import maxsim
-
     offsets = view.segment.doc_offsets
     scores = np.empty(len(offsets) - 1, np.float32)
 

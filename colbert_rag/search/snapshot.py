@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbert_rag.codec import Codec
+from colbert_rag.errors import CorruptIndexError
 from colbert_rag.storage import CatalogState, CodecRecord, IndexSettings, Segment
 from colbert_rag.storage.files import map_array
 
@@ -90,11 +91,15 @@ def open_codec(root: Path, record: CodecRecord, settings: IndexSettings) -> Code
     """
     folder = root / record.name
     dim = settings.dim
-    return Codec(
-        map_array(folder, record.files["centroids"], "float16", (dim,), record.n_centroids).astype(np.float32),
-        map_array(folder, record.files["rotation"], "float32", (dim,), dim),
-        settings.bits,
-    )
+    if record.files.keys() != {"centroids", "rotation"}:
+        msg = f"{folder}: the catalog names {sorted(record.files)}, a codec has centroids and rotation."
+        raise CorruptIndexError(msg)
+    centroids = map_array(folder, record.files["centroids"], "float16", (dim,), record.n_centroids).astype(np.float32)
+    rotation = map_array(folder, record.files["rotation"], "float32", (dim,), dim)
+    if not (np.isfinite(centroids).all() and np.isfinite(rotation).all()):
+        msg = f"{folder}: numbers that are not finite in the codec. Restore the index from a backup."
+        raise CorruptIndexError(msg)
+    return Codec(centroids, rotation, settings.bits)
 
 
 def column_shape(dim: int, codec: Codec | None) -> Mapping[str, tuple[str, tuple[int, ...]]]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 
 from colbert_rag.errors import CorruptIndexError, IndexClosedError, IndexExistsError, ReadOnlyIndexError
 from colbert_rag.storage.connection import CATALOG, check_format, connect, sqlite_errors
@@ -40,10 +40,16 @@ class CatalogState(BaseModel):
     segments: tuple[SegmentRecord, ...]
     commits: int
 
-    @property
-    def n_tokens(self) -> int:
-        """Tokens in all segments, deleted documents included."""
-        return sum(segment.n_tokens for segment in self.segments)
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> CatalogState:
+        codec = None if self.codec is None else self.codec.name
+        if any(segment.codec != codec for segment in self.segments):
+            msg = f"a segment is packed with another codec than {codec!r}"
+            raise ValueError(msg)
+        if len({segment.name for segment in self.segments}) < len(self.segments):
+            msg = "two segments have one name"
+            raise ValueError(msg)
+        return self
 
 
 def create_catalog(folder: Path, settings: IndexSettings) -> None:
@@ -56,7 +62,8 @@ def create_catalog(folder: Path, settings: IndexSettings) -> None:
     path = folder / CATALOG
     building = folder / _UNFINISHED
     _make_empty_folder(folder)
-    building.unlink(missing_ok=True)
+    for left_over in folder.glob(_UNFINISHED + "*"):
+        left_over.unlink()
     with sqlite_errors(folder):
         connection = sqlite3.connect(building, isolation_level=None)
         try:
@@ -75,7 +82,7 @@ def _make_empty_folder(folder: Path) -> None:
     if (folder / CATALOG).exists():
         msg = f"{folder}: there is an index here already. Open it with Index.open({str(folder)!r})."
         raise IndexExistsError(msg)
-    if folder.exists() and (not folder.is_dir() or any(path.name != _UNFINISHED for path in folder.iterdir())):
+    if folder.exists() and not (folder.is_dir() and all(p.name.startswith(_UNFINISHED) for p in folder.iterdir())):
         msg = f"{folder}: exists and is not an empty folder. Choose another path for the index."
         raise IndexExistsError(msg)
     folder.mkdir(parents=True, exist_ok=True)

@@ -45,7 +45,7 @@ class ArrayWriter:
 
     def __init__(self, path: Path, dtype: np.dtype[Any] | type, row_shape: tuple[int, ...] = ()) -> None:
         self._path = path
-        self._dtype = np.dtype(dtype)
+        self._dtype = np.dtype(dtype).newbyteorder("<")
         self._row_shape = row_shape
         self.n_rows = 0
         self._file = path.open("xb")
@@ -121,12 +121,12 @@ def _safe_path(folder: Path, record: FileRecord) -> Path:
         raise CorruptIndexError(msg)
     path = folder / record.name
     try:
-        status = path.lstat()
+        status, outside = path.lstat(), folder.is_symlink()
     except OSError as err:
         msg = f"{path}: missing or unreadable, the catalog expects {record.size} bytes. Restore it from a backup."
         raise CorruptIndexError(msg) from err
-    if not stat.S_ISREG(status.st_mode):
-        msg = f"{path}: not a regular file."
+    if outside or not stat.S_ISREG(status.st_mode):
+        msg = f"{path}: not a regular file of the index."
         raise CorruptIndexError(msg)
     if status.st_size != record.size:
         msg = f"{path}: {status.st_size} bytes on disk, {record.size} in the catalog. Restore it from a backup."

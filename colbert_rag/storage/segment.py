@@ -171,19 +171,19 @@ class Segment:
         """Kernels do not check bounds, so every number that they index with is checked here."""
         wrong = []
         offsets, t = self.doc_offsets, self.record.n_tokens
-        if offsets[0] != 0 or offsets[-1] != t or (np.diff(offsets) < 1).any():
+        if offsets[0] != 0 or offsets[-1] != t or not _is_rising(offsets):
             wrong.append("doc_offsets")
-        if (np.diff(self.doc_keys) < 1).any():
+        if not _is_rising(self.doc_keys):
             wrong.append("doc_keys")
         ids = self.columns.get("centroid_ids")
         if ids is not None and len(ids) and int(ids.max()) >= k:
             wrong.append("centroid_ids")
         if self.lists is not None:
             bounds, postings = self.lists
-            if bounds[0] != 0 or bounds[-1] != len(postings) or (np.diff(bounds) < 0).any():
+            if bounds[0] != 0 or bounds[-1] != len(postings) or (bounds[1:] < bounds[:-1]).any():
                 wrong.append("list_offsets")
         escapes = self._escape_tokens
-        if len(escapes) and (escapes[0] < 0 or escapes[-1] >= t or (np.diff(escapes) < 1).any()):
+        if len(escapes) and (escapes[0] < 0 or escapes[-1] >= t or not _is_rising(escapes)):
             wrong.append("escape_tokens")
         if wrong:
             msg = f"{folder}: numbers out of range in {', '.join(wrong)}. Restore the index from a backup."
@@ -204,3 +204,8 @@ class Segment:
         places, keys = places[inside], keys[inside]
         found: NDArray[np.int64] = places[self.doc_keys[places] == keys]
         return found
+
+
+def _is_rising(numbers: NDArray[np.int64]) -> bool:
+    """Compared and not subtracted: a hostile difference wraps around."""
+    return bool((numbers[1:] > numbers[:-1]).all())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ __all__ = ["Reading", "StoredDocument", "Writing", "content_checksum"]
 
 # SQLite binds 32,766 values at most; smaller statements are cached better
 _BATCH = 500
-_WORD = re.compile(r"\w+")
+# words as FTS5's unicode61 cuts them; a "word" with a separator inside would be a phrase, which detail=none refuses.
+# The ranges are letters since Unicode 8, marks in the older tables of SQLite
+_WORD = re.compile(r"[^\W_\u19b0-\u19c9\u1cf2\u1cf3]+")
 # FTS5 joins that many words with OR in well under a millisecond each
 _QUERY_WORDS = 256
 
@@ -104,7 +107,7 @@ class Reading:
 
     def bm25(self, query: str, limit: int) -> list[tuple[int, float]]:
         """Keys and BM25 scores of the best documents for the words of a query, best first, ties by id."""
-        words = list(dict.fromkeys(_WORD.findall(query.lower())))[:_QUERY_WORDS]
+        words = list(dict.fromkeys(_WORD.findall(unicodedata.normalize("NFC", query.lower()))))[:_QUERY_WORDS]
         if not words:
             return []
         sql = (

@@ -38,7 +38,7 @@ def test_files_are_added_to_an_index_that_is_there(run, index_path: Path, tmp_pa
     outcome = run("index", folder, "--into", index_path, "--model", "hash")
     assert outcome.code == 0
     assert outcome.out == ""
-    assert "1 documents written" in outcome.err
+    assert "1 document written" in outcome.err
     assert "5 in the index" in outcome.err
     assert "photo.png: unknown file type (.png)" in outcome.err
 
@@ -50,7 +50,7 @@ def test_many_skipped_files_are_counted_and_listed_in_json(run, tmp_path: Path):
     for n in range(7):
         (folder / f"{n}.png").write_bytes(b"")
     outcome = run("index", folder, "--into", tmp_path / "a.index", "--model", "hash")
-    assert "7 files were left out" in outcome.err
+    assert "left out: 7 files" in outcome.err
     assert "and 2 more" in outcome.err
     outcome = run("index", folder, "--into", tmp_path / "b.index", "--model", "hash", "--json")
     assert len(outcome.json["skipped"]) == 7
@@ -99,6 +99,6 @@ def test_an_interrupt_says_what_is_committed(run, corpus: Path, tmp_path: Path, 
     monkeypatch.setattr("colbert_rag.cli.indexing.COMMIT_EVERY", 1)
     outcome = run("index", corpus, "--into", tmp_path / "a.index", "--model", "hash")
     assert outcome.code == 130
-    assert "interrupted: 2 documents are committed" in outcome.err
+    assert "interrupted; the index holds 2 documents" in outcome.err
     assert "--upsert" in outcome.err
     assert run("info", tmp_path / "a.index", "--json").json["n_documents"] == 2

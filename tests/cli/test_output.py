@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from colbert_rag.cli.output import bytes_in_words, emit_json, make_table, output_console, say
+from colbert_rag.cli.output import bytes_in_words, counted, emit_json, make_table, output_console, say
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,8 @@ def test_a_table_takes_its_cells_as_they_are(capsys: pytest.CaptureFixture[str])
     assert "[red] " in printed
     assert ":smile:" in printed
     assert "\x1b" not in printed
+
+
+@pytest.mark.parametrize(("number", "words"), [(0, "0 files"), (1, "1 file"), (2000, "2,000 files")])
+def test_a_noun_follows_its_number(number: int, words: str):
+    assert counted(number, "file") == words

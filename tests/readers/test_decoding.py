@@ -16,8 +16,8 @@ def test_a_byte_order_mark_is_no_text(tmp_path: Path):
     assert list(read_lines(path)) == [(1, "grün\n")]
 
 
-def test_the_offset_of_the_first_wrong_byte_counts_from_the_start_of_the_file(tmp_path: Path):
-    data = b"\xef\xbb\xbfone\ntwo\nthr\xe9e\n"
+@pytest.mark.parametrize("data", [b"\xef\xbb\xbfone\ntwo\nthr\xe9e\n", b"\xef\xbb\xbfon\xe9\n", b"on\xe9"])
+def test_the_offset_of_the_first_wrong_byte_counts_from_the_start_of_the_file(tmp_path: Path, data: bytes):
     path = tmp_path / "latin1.txt"
     path.write_bytes(data)
     expected = f"byte 0xe9 at byte offset {data.index(0xE9)}"

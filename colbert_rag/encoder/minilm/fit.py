@@ -10,7 +10,7 @@ import gzip
 import json
 import random
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,9 @@ from colbert_rag.encoder.builtin import PROJECTION, load_backbone
 from colbert_rag.encoder.encoder import Encoder
 from colbert_rag.types import Float32Array
 
-__all__ = ["fit", "main", "principal_axes", "sample_pairs"]
+__all__ = ["fit", "main", "principal_axes", "sample_documents"]
 
-QUERY_SHARE = 0.5  # documents and queries weigh the same, however many tokens each has
-CHUNK = 64  # texts encoded at a time
+CHUNK = 64  # documents encoded at a time
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,34 +30,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from safetensors.numpy import save_file
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("files", nargs="+", metavar="PATH=COUNT", help="jsonl.gz with fields query and positive")
+    parser.add_argument("files", nargs="+", metavar="PATH=COUNT", help="jsonl.gz with a field positive")
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=PROJECTION)
     options = parser.parse_args(arguments)
     rng = random.Random(options.seed)
     documents: list[str] = []
-    queries: list[str] = []
     for path, count in (file.rsplit("=", 1) for file in options.files):
-        some_documents, some_queries = sample_pairs(Path(path), int(count), rng)
-        documents += some_documents
-        queries += some_queries
-    save_file({"weight": fit(backbone_encoder(), documents, queries, options.dim)}, options.output)
+        documents += sample_documents(Path(path), int(count), rng)
+    save_file({"weight": fit(backbone_encoder(), documents, options.dim)}, options.output)
 
 
-def sample_pairs(path: Path, count: int, rng: random.Random) -> tuple[list[str], list[str]]:
-    """Draw so many different documents and so many queries from one file.
+def sample_documents(path: Path, count: int, rng: random.Random) -> list[str]:
+    """Draw so many different documents from one file, or all where it has fewer.
 
     Args:
-        path: Gzipped JSON lines with the fields ``query`` and ``positive``.
-        count: How many of each.
+        path: Gzipped JSON lines with the field ``positive``.
+        count: How many.
         rng: Shuffles the lines.
     """
     with gzip.open(path, "rt", encoding="utf-8") as lines:
-        pairs = [json.loads(line) for line in lines]
-    rng.shuffle(pairs)
-    documents = list(dict.fromkeys(pair["positive"] for pair in pairs))
-    return documents[:count], [pair["query"] for pair in pairs[:count]]
+        texts = [json.loads(line)["positive"] for line in lines]
+    rng.shuffle(texts)
+    return list(dict.fromkeys(texts))[:count]
 
 
 def backbone_encoder() -> Encoder:
@@ -72,22 +67,20 @@ def backbone_encoder() -> Encoder:
     return Encoder(MultiVectorEncoder(modules=[load_backbone(), mask, normalize]))
 
 
-def fit(encoder: Encoder, documents: Sequence[str], queries: Sequence[str], dim: int) -> Float32Array:
-    """Fit a projection ``(dim, D) float32`` to the token vectors of documents and queries.
+def fit(encoder: Encoder, documents: Sequence[str], dim: int) -> Float32Array:
+    """Fit a projection ``(dim, D) float32`` to the token vectors of documents.
 
     Args:
         encoder: Gives unit vectors of ``D`` dimensions.
         documents: Sampled documents.
-        queries: Sampled queries.
         dim: Rows of the projection.
     """
-    document_moment = _second_moment(
-        document.vectors
-        for start in range(0, len(documents), CHUNK)
-        for document in encoder.encode_documents(documents[start : start + CHUNK])
-    )
-    query_moment = _second_moment(encoder.encode_queries(queries))
-    return principal_axes((1 - QUERY_SHARE) * document_moment + QUERY_SHARE * query_moment, dim)
+    moment = np.zeros((encoder.dim, encoder.dim))
+    for start in range(0, len(documents), CHUNK):
+        for document in encoder.encode_documents(documents[start : start + CHUNK]):
+            vectors = document.vectors.astype(np.float64)
+            moment += vectors.T @ vectors
+    return principal_axes(moment, dim)
 
 
 def principal_axes(moment: NDArray[np.float64], dim: int) -> Float32Array:
@@ -99,16 +92,6 @@ def principal_axes(moment: NDArray[np.float64], dim: int) -> Float32Array:
     axes = vectors.T[::-1][:dim]
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1, keepdims=True), axis=1)
     return np.ascontiguousarray(axes * np.sign(largest), np.float32)
-
-
-def _second_moment(batches: Iterable[NDArray[np.floating]]) -> NDArray[np.float64]:
-    total: NDArray[np.float64] | float = 0.0
-    n_rows = 0
-    for batch in batches:
-        rows = batch.astype(np.float64)
-        total = total + rows.T @ rows
-        n_rows += len(rows)
-    return np.asarray(total / n_rows)
 
 
 if __name__ == "__main__":

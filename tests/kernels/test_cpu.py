@@ -1,0 +1,301 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import colbert_rag
+from colbert_rag.codec.grid import BITS, grid
+from colbert_rag.kernels import cpu, reference
+from colbert_rag.kernels.maxsim import blocked_query
+
+DIMS = (8, 48, 96, 100, 128)
+QUERIES = (1, 31, 32, 33, 70)
+DOCUMENTS = (0, 1, 7)
+IDS = (np.uint16, np.uint32)
+K = 50
+
+
+def table_of(rng, n_query):
+    """A uint8 table in blocks, padded with zeros as the kernel wants it."""
+    n_blocks = -(-n_query // cpu.WIDTH)
+    table = rng.integers(0, 256, (n_blocks, K, cpu.WIDTH), np.uint8)
+    for q in range(n_query, n_blocks * cpu.WIDTH):
+        table[q // cpu.WIDTH, :, q % cpu.WIDTH] = 0
+    return table
+
+
+def compressed(rng, n_tokens, dim, bits, ids=np.uint16):
+    """Centroid ids, codes and factors that any codec could have written."""
+    codes = rng.integers(0, 256, (n_tokens, -(-dim * bits // 8)), np.uint8)
+    return rng.integers(0, K, n_tokens).astype(ids), codes, rng.integers(0, 256, (n_tokens, 2), np.uint8)
+
+
+def asked(rng, n_query, dim, bits):
+    """An integer query, padded to whole bytes, its scale, and the centroid scores."""
+    query = rng.integers(-8191, 8192, (n_query, dim)).astype(np.int16)
+    padded = np.zeros((n_query, -(-dim * bits // 8) * 8 // bits), np.int16)
+    padded[:, :dim] = query
+    scale = rng.uniform(1e-5, 1e-4, n_query).astype(np.float32)
+    return query, padded.reshape(-1), scale, rng.uniform(-1, 1, (K, n_query)).astype(np.float32)
+
+
+def fast_residual_scores(flat, scale, centroid_scores, tokens, starts, ends, bits, dim):
+    g = grid(bits, dim)
+    out = np.full(len(starts), np.nan, np.float32)
+    cpu.residual_scores(flat, scale, centroid_scores, g.byte_levels, g.scales, g.norms, *tokens, starts, ends, out)
+    return out
+
+
+def fast_dot_scores(query, vectors, starts, ends):
+    out = np.full(len(starts), np.nan, np.float32)
+    cpu.dot_scores(blocked_query(query), len(query), vectors, starts, ends, out)
+    return out
+
+
+def fast_quantise(vectors, centroids, bits):
+    g = grid(bits, vectors.shape[1])
+    codes = np.full((len(vectors), -(-vectors.shape[1] * bits // 8)), 255, np.uint8)
+    factors = np.full((len(vectors), 2), 255, np.uint8)
+    constants = (g.levels, g.borders, g.stretches, g.scales, g.scale_borders, g.norm_borders)
+    cpu.quantise(vectors, centroids, *constants, bits, codes, factors)
+    return codes, factors
+
+
+@pytest.mark.parametrize("ids", IDS)
+@pytest.mark.parametrize("n_query", QUERIES)
+def test_approximate_scores_equal_the_reference(rng, bounds, n_query, ids):
+    table = table_of(rng, n_query)
+    for n in DOCUMENTS:
+        starts, ends = bounds(n)
+        centroid_ids = rng.integers(0, K, max(ends, default=0)).astype(ids)
+        out = np.full(n, np.iinfo(np.uint32).max, np.uint32)
+        cpu.approximate_scores(table, centroid_ids, starts, ends, out)
+        np.testing.assert_array_equal(out, reference.approximate_scores(table, centroid_ids, starts, ends))
+
+
+def test_approximate_score_of_an_empty_document_is_zero(rng):
+    out = np.full(1, 9, np.uint32)
+    here = np.array([3], np.int64)
+    cpu.approximate_scores(table_of(rng, 4), np.zeros(5, np.uint16), here, here, out)
+    assert out.tolist() == [0]
+
+
+def test_approximate_scores_find_the_best_token_at_every_place_of_a_document(rng):
+    """One token of a document is better than all others: it counts wherever it lies in a step of four."""
+    for length in range(1, 12):
+        for place in range(length):
+            ids = np.ones(length, np.uint16)
+            ids[place] = 0
+            table = np.zeros((1, K, cpu.WIDTH), np.uint8)
+            table[0, 0], table[0, 1] = 200, 7
+            out = np.zeros(1, np.uint32)
+            cpu.approximate_scores(table, ids, np.array([0]), np.array([length]), out)
+            assert out[0] == 200 * cpu.WIDTH
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("dim", DIMS)
+def test_residual_scores_equal_the_reference(rng, bounds, dim, bits):
+    for ids, n_query, n in [(ids, q, n) for ids in IDS for q in QUERIES for n in DOCUMENTS]:
+        starts, ends = bounds(n)
+        tokens = compressed(rng, max(ends, default=0), dim, bits, ids)
+        query, flat, scale, centroid_scores = asked(rng, n_query, dim, bits)
+        found = fast_residual_scores(flat, scale, centroid_scores, tokens, starts, ends, bits, dim)
+        expected = reference.residual_scores(
+            query, scale, centroid_scores, tokens, (starts, ends), grid(bits, dim), bits
+        )
+        np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-5 * n_query)
+
+
+def test_residual_scores_hold_the_largest_integers_of_1024_dimensions():
+    """The sum of 1,024 products of the largest query and level numbers does not wrap around."""
+    dim, bits = 1024, 8
+    g = grid(bits, dim)
+    flat = np.full(dim, 8191, np.int16)
+    tokens = (np.zeros(1, np.uint16), np.full((1, dim), 255, np.uint8), np.array([[255, 0]], np.uint8))
+    one = np.ones(1, np.float32)
+    zero = np.zeros((1, 1), np.float32)
+    found = fast_residual_scores(flat, one, zero, tokens, np.array([0]), np.array([1]), bits, dim)
+    expected = dim * 8191.0 * int(g.levels[-1]) * float(g.scales[255]) * float(g.norms[0])
+    np.testing.assert_allclose(found, [expected], rtol=1e-5)
+
+
+@pytest.mark.parametrize("dim", DIMS)
+def test_dot_scores_equal_the_reference(rng, bounds, unit_rows, dim):
+    for n_query, n in [(q, n) for q in QUERIES for n in DOCUMENTS]:
+        starts, ends = bounds(n)
+        query, vectors = unit_rows(n_query, dim), unit_rows(max(ends, default=0), dim)
+        found = fast_dot_scores(query, vectors, starts, ends)
+        np.testing.assert_allclose(found, reference.dot_scores(query, vectors, starts, ends), atol=1e-6 * n_query)
+
+
+def test_dot_scores_of_odd_dimensions_equal_the_reference(unit_rows, bounds):
+    starts, ends = bounds(7)
+    for dim in (1, 2, 3, 5, 7):
+        query, vectors = unit_rows(33, dim), unit_rows(int(ends.max()), dim)
+        found = fast_dot_scores(query, vectors, starts, ends)
+        np.testing.assert_allclose(found, reference.dot_scores(query, vectors, starts, ends), atol=1e-4)
+
+
+@pytest.mark.parametrize("n_query", QUERIES)
+def test_equal_documents_have_bit_equal_scores_wherever_they_lie(rng, unit_rows, n_query):
+    dim, bits, length, copies = 100, 2, 33, 12
+    vectors = unit_rows(length, dim)
+    tokens = compressed(rng, length, dim, bits)
+    fillers = [1, 2, 3, 5, 31, 32, 33, 34, 63, 64, 7, 4]
+    pieces, token_pieces, starts, position = [], [], [], 0
+    for filler in fillers:
+        pieces += [unit_rows(filler, dim), vectors]
+        token_pieces += [compressed(rng, filler, dim, bits), tokens]
+        starts.append(position + filler)
+        position += filler + length
+    starts = np.array(starts, np.int64)
+    packed = tuple(np.concatenate(columns) for columns in zip(*token_pieces, strict=True))
+    _, flat, scale, centroid_scores = asked(rng, n_query, dim, bits)
+    exact = fast_dot_scores(unit_rows(n_query, dim), np.concatenate(pieces), starts, starts + length)
+    fast = fast_residual_scores(flat, scale, centroid_scores, packed, starts, starts + length, bits, dim)
+    assert len(exact) == len(fast) == copies
+    assert len(set(exact.tobytes()[i : i + 4] for i in range(0, 4 * copies, 4))) == 1
+    assert len(set(fast.tobytes()[i : i + 4] for i in range(0, 4 * copies, 4))) == 1
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("dim", DIMS)
+def test_quantise_equals_the_reference(unit_rows, rng, dim, bits):
+    """Codes may differ where float32 and float64 fall on two sides of a border, and only there."""
+    vectors = unit_rows(193, dim)
+    noisy = vectors + 0.6 * unit_rows(193, dim)
+    centroids = (noisy / np.linalg.norm(noisy, axis=1, keepdims=True)).astype(np.float32)
+    codes, factors = fast_quantise(vectors, centroids, bits)
+    expected_codes, expected_factors = reference.quantise(vectors, centroids, grid(bits, dim), bits)
+    assert (codes == expected_codes).mean() > 0.999
+    same = (codes == expected_codes).all(axis=1)
+    assert np.abs(factors[same].astype(int) - expected_factors[same]).max() <= 1
+    assert (factors[same] == expected_factors[same]).mean() > 0.99
+
+
+def test_quantise_writes_nothing_for_no_vectors_and_the_scale_zero_for_a_zero_residual(unit_rows):
+    codes, factors = fast_quantise(unit_rows(0, 48), unit_rows(0, 48), 4)
+    assert len(codes) == len(factors) == 0
+    vectors = unit_rows(3, 48)
+    _, factors = fast_quantise(vectors, vectors, 4)
+    assert factors[:, 0].tolist() == [0, 0, 0]
+
+
+def test_padding_bits_of_a_last_byte_are_zero(unit_rows):
+    codes, _ = fast_quantise(unit_rows(9, 100), unit_rows(9, 100), 1)
+    assert codes.shape == (9, 13)
+    assert not (codes[:, -1] & 0b1111).any()
+
+
+@pytest.mark.parametrize("ids", IDS)
+@pytest.mark.parametrize("n", DOCUMENTS)
+def test_list_kernels_equal_the_inverted_lists_of_the_reference(rng, n, ids):
+    offsets = np.concatenate([[0], np.cumsum([63, 1, 31, 32, 33, 63, 2][:n])]).astype(np.int64)
+    centroid_ids = rng.integers(0, K, offsets[-1]).astype(ids)
+    expected = reference.inverted_lists(centroid_ids, offsets, K)
+    sizes = np.zeros(K, np.int64)
+    cpu.list_sizes(centroid_ids, offsets, np.full(K, -1, np.int64), sizes)
+    assert sizes.tolist() == [len(members) for members in expected]
+    postings = np.full(sizes.sum(), np.iinfo(np.uint32).max, np.uint32)
+    cursor = np.cumsum(sizes) - sizes
+    cpu.fill_lists(centroid_ids, offsets, np.full(K, -1, np.int64), cursor, postings)
+    np.testing.assert_array_equal(postings, np.concatenate([*expected, []]))
+    np.testing.assert_array_equal(cursor, np.cumsum(sizes))
+
+
+def base_128(steps):
+    """Numbers as little-endian base 128, written the long way."""
+    packed = bytearray()
+    for step in steps:
+        while step > 127:
+            packed.append(step & 127 | 128)
+            step >>= 7
+        packed.append(step)
+    return packed
+
+
+def lists_of(members):
+    """List offsets and packed postings from lists of rising document positions."""
+    packed, offsets = bytearray(), [0]
+    for documents in members:
+        packed += base_128(np.diff(documents, prepend=0).tolist())
+        offsets.append(len(packed))
+    return np.array(offsets, np.int64), np.frombuffer(bytes(packed), np.uint8)
+
+
+def run_probe(members, centroids, n_documents):
+    seen = np.zeros(n_documents, np.uint8)
+    out = np.full(n_documents, np.iinfo(np.int64).max, np.int64)
+    count = cpu.probe(*lists_of(members), np.array(centroids, np.int64), seen, out)
+    assert not seen.any()
+    return np.sort(out[:count])
+
+
+def test_probe_equals_the_reference(rng):
+    n = 500
+    members = [np.flatnonzero(rng.random(n) < share) for share in (0, 0.002, 0.1, 0.5, 1)]
+    for centroids in ([], [0], [4], [1, 2], [0, 1, 2, 3], [3, 3]):
+        np.testing.assert_array_equal(run_probe(members, centroids, n), reference.probe(members, centroids))
+
+
+def test_probe_follows_gaps_of_one_to_four_bytes():
+    gaps = [0, 1, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152]
+    documents = np.unique(np.cumsum(gaps))
+    found = run_probe([documents, documents[::2]], [0, 1], int(documents[-1]) + 1)
+    np.testing.assert_array_equal(found, documents)
+
+
+def test_probe_leaves_out_positions_beyond_the_segment():
+    """A hostile list cannot write outside the buffers."""
+    assert run_probe([np.array([1, 5, 900, 2**40])], [0], 6).tolist() == [1, 5]
+
+
+def test_kernels_read_read_only_memory_maps(rng, unit_rows, bounds, mapped):
+    starts, ends = bounds(7)
+    n_tokens, bits, dim = int(ends.max()), 4, 96
+    query, vectors = unit_rows(33, dim), unit_rows(n_tokens, dim)
+    tokens = compressed(rng, n_tokens, dim, bits)
+    _, flat, scale, centroid_scores = asked(rng, 33, dim, bits)
+    table = table_of(rng, 33)
+    approximate = np.full((2, 7), 9, np.uint32)
+    for out, ids in zip(approximate, (tokens[0], mapped(tokens[0])), strict=True):
+        cpu.approximate_scores(table, ids, starts, ends, out)
+    np.testing.assert_array_equal(*approximate)
+    assert not mapped(vectors).flags.writeable
+    np.testing.assert_array_equal(
+        fast_dot_scores(query, vectors, starts, ends),
+        fast_dot_scores(query, mapped(vectors), mapped(starts), mapped(ends)),
+    )
+    in_memory = fast_residual_scores(flat, scale, centroid_scores, tokens, starts, ends, bits, dim)
+    from_disk = tuple(mapped(column) for column in tokens)
+    np.testing.assert_array_equal(
+        in_memory, fast_residual_scores(flat, scale, centroid_scores, from_disk, starts, ends, bits, dim)
+    )
+
+
+@pytest.mark.slow
+def test_kernels_compile_and_run_where_no_cache_can_be_written(tmp_path):
+    """Files stand where the cache folders would be made, which stops even the root user."""
+    package = Path(colbert_rag.__file__).parent
+    copy = tmp_path / "colbert_rag"
+    shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__", "minilm"))
+    blocked = tmp_path / "blocked"
+    blocked.touch()
+    (copy / "kernels" / "__pycache__").touch()
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    environment |= {"HOME": str(blocked), "XDG_CACHE_HOME": str(blocked), "PYTHONPATH": str(tmp_path)}
+    code = (
+        "import numpy as np; from colbert_rag import kernels; one = np.ones((1, 4), np.float32); "
+        "from colbert_rag.kernels import cpu; print(cpu.__file__); "
+        "print(type(cpu.probe._cache).__name__, kernels.maxsim(one, one, np.array([0, 1])))"
+    )
+    command = [sys.executable, "-W", "error", "-c", code]
+    output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=tmp_path).stdout
+    assert output.split() == [str(copy / "kernels" / "cpu.py"), "NullCache", "[4.]"]
