@@ -7,9 +7,9 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from colbert_rag.errors import InvalidQueryError
+from colbert_rag.errors import InvalidQueryError, MissingDependencyError
 from colbert_rag.types import Hit, Progress
 
 if TYPE_CHECKING:
@@ -63,8 +63,7 @@ def evaluate(
         >>> evaluate({"q": [("b", 2.0), ("a", 1.5)]}, {"q": {"a": 1}}, ["RR@10", "R@10"])
         {'RR@10': 0.5, 'R@10': 1.0}
     """
-    import ir_measures
-
+    ir_measures = _require_ir_measures()
     if not any(qrels.values()):
         raise InvalidQueryError("there is nothing to evaluate: no query has a judgement")
     measures = check_metrics(metrics)
@@ -80,8 +79,7 @@ def check_metrics(names: Sequence[str]) -> dict[str, Measure]:
     Raises:
         InvalidQueryError: a name is not known.
     """
-    import ir_measures
-
+    ir_measures = _require_ir_measures()
     measures = {}
     for name in names:
         try:
@@ -90,6 +88,15 @@ def check_metrics(names: Sequence[str]) -> dict[str, Measure]:
             known = ", ".join(DEFAULT_METRICS)
             raise InvalidQueryError(f"unknown metric {name!r}; expected names such as {known}, AP or P@5") from error
     return measures
+
+
+def _require_ir_measures() -> Any:
+    try:
+        import ir_measures
+    except ImportError as error:
+        message = "ir-measures is not installed. Install the extra: pip install 'late-interaction-rag[eval]'"
+        raise MissingDependencyError(message) from error
+    return ir_measures
 
 
 def timed_run(

@@ -118,7 +118,7 @@ class SearchConfig:
         passages: Evidence passages per hit; 0 turns them off.
     """
 
-    n_candidates: int = 256
+    n_candidates: int = 128
     n_probe: int = 8
     exact: bool = False
     passages: int = 1

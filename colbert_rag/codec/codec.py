@@ -115,7 +115,8 @@ class Codec:
     def decode_rotated(self, tokens: EncodedTokens) -> Float32Array:
         """The vectors in the rotated space, ``(T, D) float32``, of unit length."""
         g = self.grid
-        z = g.byte_levels[tokens.codes].reshape(len(tokens.codes), -1)[:, : self.dim].astype(np.float32)
+        packed_dim = self.code_bytes * 8 // self.bits
+        z = g.byte_levels[tokens.codes].reshape(len(tokens.codes), packed_dim)[:, : self.dim].astype(np.float32)
         z *= g.scales[tokens.factors[:, 0]][:, None]
         z += self.centroids[tokens.centroid_ids]
         z *= g.norms[tokens.factors[:, 1]][:, None]

@@ -330,7 +330,8 @@ def quantise(
                 level = np.float64(levels[number])
                 dot += level * np.float64(unit[d])
                 length += level * level
-            cosine = dot / np.sqrt(length)
+            # 0 where every level is 0, which 8 bits have, and 1 at least elsewhere
+            cosine = dot / np.sqrt(max(length, 1.0))
             if cosine > best:
                 best = cosine
                 for d in range(dim):
@@ -341,7 +342,7 @@ def quantise(
             level = np.float64(levels[np.uint64(chosen[d])])
             dot += level * np.float64(vectors[i, d] - centroids[i, d])
             length += level * level
-        scale_byte = _rank(scale_borders, np.float32(dot / length))
+        scale_byte = _rank(scale_borders, np.float32(dot / max(length, 1.0)))
         scale = np.float64(scales[scale_byte])
         squares = np.float64(0)
         for j in range(np.uint64(codes.shape[1])):

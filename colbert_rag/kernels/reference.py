@@ -117,7 +117,7 @@ def unpack_codes(codes: ByteArray, bits: int, dim: int) -> ByteArray:
     """
     shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
     levels = (codes[:, :, None] >> shifts) & np.uint8(2**bits - 1)
-    return levels.reshape(len(codes), -1)[:, :dim]
+    return levels.reshape(len(codes), codes.shape[1] * len(shifts))[:, :dim]
 
 
 def pack_codes(levels: ByteArray, bits: int) -> ByteArray:
@@ -126,7 +126,8 @@ def pack_codes(levels: ByteArray, bits: int) -> ByteArray:
     padded = np.zeros((len(levels), -(-levels.shape[1] // per_byte) * per_byte), np.uint8)
     padded[:, : levels.shape[1]] = levels
     shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
-    packed: ByteArray = np.bitwise_or.reduce(padded.reshape(len(levels), -1, per_byte) << shifts, axis=2)
+    groups = padded.reshape(len(levels), padded.shape[1] // per_byte, per_byte)
+    packed: ByteArray = np.bitwise_or.reduce(groups << shifts, axis=2)
     return packed.astype(np.uint8)
 
 
@@ -159,11 +160,11 @@ def quantise(
     for stretch in grid.stretches:
         tried = np.searchsorted(grid.borders, (unit * stretch).astype(np.float32), side="right").astype(np.uint8)
         z = grid.levels[tried].astype(np.float64)
-        cosine = (z * unit).sum(axis=1) / np.sqrt((z * z).sum(axis=1))
+        cosine = (z * unit).sum(axis=1) / np.sqrt(np.maximum((z * z).sum(axis=1), 1))
         better = cosine > best
         best[better], numbers[better] = cosine[better], tried[better]
     z = grid.levels[numbers].astype(np.float64)
-    wanted = (z * residuals).sum(axis=1) / (z * z).sum(axis=1)
+    wanted = (z * residuals).sum(axis=1) / np.maximum((z * z).sum(axis=1), 1)
     scale = np.searchsorted(grid.scale_borders, wanted.astype(np.float32), side="right").astype(np.uint8)
     rebuilt = centroids + grid.scales[scale].astype(np.float64)[:, None] * z
     norm = 1 / np.sqrt((rebuilt * rebuilt).sum(axis=1))

@@ -49,6 +49,8 @@ def score_table(centroid_scores: Float32Array) -> NDArray[np.uint8]:
 def probed_centroids(centroid_scores: Float32Array, n_probe: int) -> NDArray[np.int64]:
     """The best ``n_probe`` centroids of every query token, each once, rising."""
     n = min(n_probe, len(centroid_scores))
+    if not n:
+        return np.zeros(0, np.int64)
     best = np.argpartition(centroid_scores, len(centroid_scores) - n, axis=0)[-n:]
     return np.unique(best).astype(np.int64)
 

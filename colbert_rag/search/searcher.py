@@ -84,7 +84,8 @@ def _candidates(
     if wanted >= snapshot.n_alive:
         return [(view, _live(view)) for view in snapshot.views]
     table = score_table(centroid_scores)
-    centroids = probed_centroids(centroid_scores, config.n_probe)
+    is_probed = any(view.segment.lists is not None for view in snapshot.views)
+    centroids = probed_centroids(centroid_scores, config.n_probe if is_probed else 0)
     rough = [approximate(view, table, centroids, wanted, workers) for view in snapshot.views]
     kept = keep_best(np.concatenate([scores for _, scores in rough]), wanted)
     chosen, first = [], 0

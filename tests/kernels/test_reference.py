@@ -24,10 +24,11 @@ def test_approximate_scores_are_the_sum_of_the_best_entries():
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("dim", [1, 7, 8, 100])
 def test_unpacking_inverts_packing(rng, dim, bits):
-    levels = rng.integers(0, 2**bits, (5, dim)).astype(np.uint8)
-    packed = reference.pack_codes(levels, bits)
-    assert packed.shape == (5, -(-dim * bits // 8))
-    np.testing.assert_array_equal(reference.unpack_codes(packed, bits, dim), levels)
+    for n in (0, 5):
+        levels = rng.integers(0, 2**bits, (n, dim)).astype(np.uint8)
+        packed = reference.pack_codes(levels, bits)
+        assert packed.shape == (n, -(-dim * bits // 8))
+        np.testing.assert_array_equal(reference.unpack_codes(packed, bits, dim), levels)
 
 
 def test_codes_are_packed_most_significant_bits_first():

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from colbert_rag.codec.grid import BITS, grid
+
+# distortion of the best quantiser of a normal variable (Max 1960, table I)
+BEST_DISTORTION = {1: 0.3634, 2: 0.1175, 4: 0.009497}
+
+
+def standard_levels(bits):
+    """Levels in standard deviations: the largest scale belongs to a residual of length 2."""
+    g = grid(bits, 64)
+    return g.levels * float(g.scales[-1]) * math.sqrt(64) / 2
+
+
+def cell_mean(low, high):
+    """Mean of a standard normal variable between two numbers."""
+
+    def density(x):
+        return math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+
+    return (density(low) - density(high)) / ((math.erf(high / math.sqrt(2)) - math.erf(low / math.sqrt(2))) / 2)
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_levels_are_symmetric_and_do_not_fall(bits):
+    levels = grid(bits, 64).levels
+    assert levels.dtype == np.int16
+    assert len(levels) == 2**bits
+    np.testing.assert_array_equal(levels, -levels[::-1])
+    assert (np.diff(levels) >= 0).all()
+    assert levels[-1] == 127
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_levels_differ_from_each_other(bits):
+    assert len(set(grid(bits, 64).levels.tolist())) == 2**bits
+
+
+def test_one_bit_stands_for_the_mean_of_half_a_normal_variable():
+    np.testing.assert_allclose(standard_levels(1), [-math.sqrt(2 / math.pi), math.sqrt(2 / math.pi)], rtol=1e-4)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_each_level_is_the_mean_of_its_cell(bits):
+    """The fixed point that Lloyd and Max define, up to rounding to integers."""
+    levels = standard_levels(bits)
+    edges = [-math.inf, *((levels[1:] + levels[:-1]) / 2), math.inf]
+    means = [cell_mean(a, b) for a, b in pairwise(edges)]
+    np.testing.assert_allclose(levels, means, atol=levels[-1] / 127)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_distortion_is_that_of_the_best_quantiser(bits):
+    x = np.linspace(-8, 8, 200_001)
+    weight = np.exp(-x * x / 2) / math.sqrt(2 * math.pi) * (x[1] - x[0])
+    rounded = standard_levels(bits)[np.searchsorted(grid(bits, 64).borders, x)]
+    np.testing.assert_allclose((weight * (x - rounded) ** 2).sum(), BEST_DISTORTION[bits], rtol=5e-3)
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_borders_lie_halfway_between_levels(bits):
+    levels = standard_levels(bits)
+    np.testing.assert_allclose(grid(bits, 64).borders, (levels[1:] + levels[:-1]) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("dim", [8, 100, 1024])
+def test_tables_rise_and_have_a_value_for_every_byte(bits, dim):
+    g = grid(bits, dim)
+    for table, borders in ((g.scales, g.scale_borders), (g.norms, g.norm_borders)):
+        assert table.shape == (256,)
+        assert (np.diff(table) > 0).all()
+        assert ((table[:-1] < borders) & (borders < table[1:])).all()
+    assert g.scales[0] == 0
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_a_byte_of_codes_stands_for_levels_most_significant_bits_first(bits):
+    g = grid(bits, 64)
+    for byte in (0, 1, 0b10110010, 255):
+        digits = f"{byte:08b}"
+        numbers = [int(digits[i : i + bits], 2) for i in range(0, 8, bits)]
+        assert g.byte_levels[byte].tolist() == [int(g.levels[n]) for n in numbers]

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import math
+import sys
+
+import numpy as np
+import pytest
+
+from colbert_rag.codec import n_centroids_for, require_faiss, train_codec
+from colbert_rag.errors import MissingDependencyError
+
+
+@pytest.mark.parametrize("n_tokens", [0, 1, 15, 16, 100, 50_000, 1_480_000, 10**8])
+def test_number_of_centroids_is_a_quarter_of_plaids_rule(n_tokens):
+    plaid = 2 ** math.floor(math.log2(16 * math.sqrt(max(n_tokens, 1))))
+    assert n_centroids_for(n_tokens) == max(16, plaid // 4)
+
+
+def test_rotation_keeps_lengths_and_angles(clustered):
+    codec = train_codec(clustered(500, 48), n_centroids=16, bits=4)
+    np.testing.assert_allclose(codec.rotation @ codec.rotation.T, np.eye(48), atol=1e-6)
+
+
+def test_centroids_have_unit_length_and_survive_storage_as_float16(clustered):
+    codec = train_codec(clustered(500, 48), n_centroids=16, bits=4)
+    assert codec.centroids.shape == (16, 48)
+    np.testing.assert_allclose(np.linalg.norm(codec.centroids, axis=1), 1, atol=2e-3)
+    np.testing.assert_array_equal(codec.centroids, codec.centroids.astype(np.float16).astype(np.float32))
+
+
+def test_centroids_find_the_clusters(clustered):
+    """64 clusters and 64 centroids: a vector is much nearer to its centroid than to a random direction."""
+    vectors = clustered(4_000, 100)
+    codec = train_codec(vectors, n_centroids=64, bits=4)
+    assert ((vectors @ codec.rotation) @ codec.centroids.T).max(axis=1).mean() > 0.75
+
+
+def test_the_same_seed_gives_the_same_codec_and_another_seed_another(clustered):
+    sample = clustered(1_000, 48)
+    one, again, other = (train_codec(sample, n_centroids=32, bits=4, seed=seed) for seed in (5, 5, 6))
+    np.testing.assert_array_equal(one.centroids, again.centroids)
+    np.testing.assert_array_equal(one.rotation, again.rotation)
+    assert not np.allclose(one.rotation, other.rotation)
+
+
+@pytest.mark.parametrize("n", [1, 2, 15])
+def test_a_sample_smaller_than_k_gives_as_many_centroids_as_vectors(clustered, n):
+    sample = clustered(n, 48)
+    codec = train_codec(sample, n_centroids=16, bits=8)
+    assert codec.n_centroids == n
+    decoded = codec.decode(codec.encode(sample))
+    np.testing.assert_allclose((decoded * sample).sum(axis=1), 1, atol=0.003)
+
+
+def test_float16_samples_are_taken(clustered):
+    sample = clustered(300, 48)
+    half = train_codec(sample.astype(np.float16), n_centroids=16, bits=4)
+    assert half.centroids.dtype == np.float32
+
+
+def test_missing_faiss_names_the_extra_to_install(monkeypatch, clustered):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'late-interaction-rag\[cpu\]'") as caught:
+        require_faiss()
+    assert isinstance(caught.value.__cause__, ImportError)
+    with pytest.raises(MissingDependencyError):
+        train_codec(clustered(20, 8), n_centroids=4, bits=1)

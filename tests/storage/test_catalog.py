@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import sqlite3
+import threading
+
+import pytest
+
+from colbert_rag.errors import (
+    CorruptIndexError,
+    IndexClosedError,
+    IndexExistsError,
+    IndexLockedError,
+    ReadOnlyIndexError,
+)
+from colbert_rag.storage import Catalog, CodecRecord, SegmentRecord, create_catalog
+
+SEGMENT = SegmentRecord(
+    name="segment-1", codec=None, n_documents=1, n_tokens=2, n_escapes=0, posting_bytes=None, files={}
+)
+CODEC = CodecRecord(name="codec-1", n_centroids=2, trained_on=9, files={})
+
+
+def ids(catalog):
+    with catalog.reading() as reading:
+        return list(reading.ids())
+
+
+def state(catalog):
+    with catalog.reading() as reading:
+        return catalog.state(reading)
+
+
+def test_a_new_index_is_empty_and_remembers_its_settings(catalog, settings):
+    found = state(catalog)
+    assert (found.settings, found.codec, found.segments, found.commits) == (settings, None, (), 0)
+    assert ids(catalog) == []
+
+
+def test_an_index_is_created_in_an_empty_folder_and_below_missing_ones(tmp_path, settings):
+    for folder in (tmp_path, tmp_path / "a" / "b"):
+        create_catalog(folder, settings)
+        assert (folder / "catalog.sqlite").is_file()
+
+
+def test_creating_over_an_index_is_refused_and_leaves_it(folder, catalog, store, settings):
+    store({"a": "text"})
+    with pytest.raises(IndexExistsError, match=r"an index here already.*Index.open"):
+        create_catalog(folder, settings)
+    assert ids(catalog) == ["a"]
+
+
+def test_creating_in_a_folder_of_something_else_is_refused(tmp_path, settings):
+    (tmp_path / "notes.txt").touch()
+    for folder in (tmp_path, tmp_path / "notes.txt"):
+        with pytest.raises(IndexExistsError, match="not an empty folder"):
+            create_catalog(folder, settings)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_what_an_interrupted_creation_left_is_replaced(tmp_path, settings):
+    for name in ("catalog.sqlite.new", "catalog.sqlite.new-journal", "catalog.sqlite.new-wal"):
+        (tmp_path / name).write_bytes(b"half a page")
+    create_catalog(tmp_path, settings)
+    assert [path.name for path in tmp_path.iterdir()] == ["catalog.sqlite"]
+    catalog = Catalog(tmp_path)
+    assert state(catalog).commits == 0
+    catalog.close()
+
+
+def test_a_write_is_committed_at_the_end_of_its_block(catalog, store):
+    store({"a": "text"})
+    assert ids(catalog) == ["a"]
+    assert state(catalog).commits == 1
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_a_write_is_rolled_back_on_any_exception(catalog, store, error):
+    store({"a": "text"})
+
+    def interrupted():
+        with catalog.writing() as writing:
+            writing.remove_documents(writing.find(["a"]))
+            writing.add_segment(SEGMENT)
+            writing.set_codec(CODEC)
+            assert list(writing.ids()) == []
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
+    found = state(catalog)
+    assert (ids(catalog), found.segments, found.codec, found.commits) == (["a"], (), None, 1)
+    store({"b": "the lock is free again"})
+
+
+def test_a_reader_sees_one_commit_while_a_writer_commits(catalog, store):
+    store({"a": "text"})
+    with catalog.reading() as reading:
+        before = reading.commits()
+        store({"b": "text"})
+        assert (list(reading.ids()), reading.count(), reading.commits()) == (["a"], 1, before)
+        assert reading.bm25("text", 5) == reading.bm25("text", 1)
+        assert ids(catalog) == ["a", "b"]
+    assert ids(catalog) == ["a", "b"]
+
+
+def test_an_open_write_is_not_seen_and_blocks_no_reader(catalog, store):
+    with catalog.writing() as writing:
+        writing.add_segment(SEGMENT)
+        assert state(catalog).segments == ()
+    assert state(catalog).segments == (SEGMENT,)
+
+
+def test_a_second_writer_is_refused_after_the_timeout(catalog, folder):
+    other = Catalog(folder, lock_timeout_s=0.01)
+    with (
+        catalog.writing(),
+        pytest.raises(IndexLockedError, match=r"another writer holds the index.*lock_timeout_s"),
+        other.writing(),
+    ):
+        pass
+    with other.writing():
+        pass
+    other.close()
+    assert state(catalog).commits == 2
+
+
+def test_a_waiting_writer_gets_its_turn(folder, catalog):
+    patient = Catalog(folder, lock_timeout_s=10)
+    begun = threading.Event()
+
+    def write():
+        begun.set()
+        with patient.writing() as writing:
+            writing.add_segment(SEGMENT)
+
+    thread = threading.Thread(target=write)
+    with catalog.writing():
+        thread.start()
+        begun.wait(5)
+    thread.join(10)
+    patient.close()
+    assert state(catalog).segments == (SEGMENT,)
+
+
+def test_a_read_only_catalog_refuses_to_write(folder):
+    catalog = Catalog(folder, read_only=True)
+    with pytest.raises(ReadOnlyIndexError, match="Open it without read_only"), catalog.writing():
+        pass
+    catalog.close()
+
+
+def test_a_closed_catalog_says_how_to_open_it_again(catalog):
+    with catalog.reading() as reading:
+        catalog.close()
+        assert reading.count() == 0
+    for use in (catalog.reading, catalog.writing):
+        with pytest.raises(IndexClosedError, match=r"the index is closed.*Index.open"), use():
+            pass
+    catalog.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_child_is_told_to_open_the_index_again(catalog, store):
+    store({"a": "text"})
+    context = multiprocessing.get_context("fork")
+    answers = context.SimpleQueue()
+
+    def child():
+        for use in (catalog.reading, catalog.writing):
+            try:
+                with use():
+                    answers.put("usable")
+            except IndexClosedError as err:
+                answers.put(str(err))
+
+    process = context.Process(target=child)
+    process.start()
+    process.join(30)
+    assert process.exitcode == 0
+    for _ in range(2):
+        assert "opened before the process forked" in answers.get()
+    assert ids(catalog) == ["a"]
+
+
+def test_connections_are_used_again_and_all_closed(catalog, monkeypatch):
+    made = []
+    from colbert_rag.storage import catalog as module
+
+    def connect(*args, **options):
+        made.append(original(*args, **options))
+        return made[-1]
+
+    original = module.connect
+    monkeypatch.setattr(module, "connect", connect)
+    for _ in range(5):
+        with catalog.reading(), catalog.reading():
+            pass
+    assert len(made) == 1
+    catalog.close()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        made[0].execute("SELECT 1")
+
+
+@pytest.mark.parametrize("column", ["settings", "codec"])
+@pytest.mark.parametrize("value", ["", "{", "null", "[]", '"text"', "{}", "[" * 5_000, '{"dim": 1e999}'])
+def test_a_state_record_that_we_never_write_is_corrupt(catalog, tamper, column, value):
+    tamper(f"UPDATE state SET {column} = ?", value)
+    with pytest.raises(CorruptIndexError, match="a record is not what colbert_rag writes"):
+        state(catalog)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dim": "4"},
+        {"dim": 4.0},
+        {"dim": None},
+        {"bits": 5},
+        {"exact_tokens": -1},
+        {"seed": 2**60},
+        {"model": []},
+        {"trust_remote_code": True},
+    ],
+)
+def test_settings_of_a_wrong_type_or_with_extra_keys_are_corrupt(catalog, tamper, settings, change):
+    tamper("UPDATE state SET settings = ?", json.dumps(settings.model_dump() | change))
+    with pytest.raises(CorruptIndexError, match=next(iter(change))):
+        state(catalog)
+
+
+def test_a_segment_record_that_we_never_write_is_corrupt(catalog, tamper):
+    record = json.loads(SEGMENT.model_dump_json())
+    tamper("INSERT INTO segments VALUES ('segment-1', ?)", json.dumps(record | {"name": "../../etc"}))
+    with pytest.raises(CorruptIndexError, match="name"):
+        state(catalog)
+
+
+def test_two_segments_of_one_name_are_corrupt(catalog, tamper):
+    for name in ("segment-1", "segment-2"):
+        tamper("INSERT INTO segments VALUES (?, ?)", name, SEGMENT.model_dump_json())
+    with pytest.raises(CorruptIndexError, match="two segments have one name"):
+        state(catalog)
+
+
+def test_a_segment_of_another_codec_is_corrupt(catalog, tamper):
+    tamper("INSERT INTO segments VALUES ('segment-1', ?)", SEGMENT.model_dump_json())
+    tamper("UPDATE state SET codec = ?", CODEC.model_dump_json())
+    with pytest.raises(CorruptIndexError, match="packed with another codec than 'codec-1'"):
+        state(catalog)
+
+
+@pytest.mark.parametrize("sql", ["DELETE FROM state", "DROP TABLE segments", "DROP TABLE state"])
+def test_a_catalog_without_its_tables_or_rows_is_corrupt(catalog, tamper, sql):
+    tamper(sql)
+    with pytest.raises(CorruptIndexError):
+        state(catalog)
+
+
+def test_vacuum_gives_space_back(catalog, folder, store):
+    store({f"d{n}": f"word{n} " * 200 for n in range(500)})
+    with catalog.writing() as writing:
+        writing.remove_documents(writing.find([f"d{n}" for n in range(500)]))
+        writing.optimise()
+    catalog.vacuum()
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 300_000
+    assert state(catalog).commits == 2
+
+
+def test_a_large_log_is_folded_into_the_catalog(catalog, folder, store, monkeypatch):
+    monkeypatch.setattr("colbert_rag.storage.catalog._MOST_LOG_BYTES", 100_000)
+    store({f"d{n}": f"word{n} " * 500 for n in range(200)})
+    assert (folder / "catalog.sqlite-wal").stat().st_size == 0

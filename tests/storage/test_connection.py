@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from colbert_rag.errors import (
+    CorruptIndexError,
+    IndexLockedError,
+    IndexNotFoundError,
+    ReadOnlyIndexError,
+    UnsupportedFormatError,
+)
+from colbert_rag.storage import Catalog
+from colbert_rag.storage.connection import connect, sqlite_errors
+
+
+def test_a_folder_without_a_catalog_is_no_index(tmp_path):
+    with pytest.raises(IndexNotFoundError, match=r"catalog.sqlite is missing.*Index.create"):
+        Catalog(tmp_path)
+    with pytest.raises(IndexNotFoundError):
+        Catalog(tmp_path / "nowhere")
+    (tmp_path / "catalog.sqlite").mkdir()
+    with pytest.raises(IndexNotFoundError):
+        Catalog(tmp_path)
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database, but long enough to be one" * 50, bytes(4096)])
+def test_a_file_that_is_no_database_is_corrupt(tmp_path, content):
+    (tmp_path / "catalog.sqlite").write_bytes(content)
+    with pytest.raises(CorruptIndexError, match=r"catalog\.sqlite"):
+        Catalog(tmp_path)
+
+
+def test_a_database_of_another_program_is_corrupt(folder, tamper):
+    tamper("PRAGMA application_id = 17")
+    with pytest.raises(CorruptIndexError, match=r"not of colbert_rag \(application id 0x11\)"):
+        Catalog(folder)
+
+
+def test_a_newer_format_is_refused_with_both_versions(folder, tamper):
+    tamper("PRAGMA user_version = 2")
+    with pytest.raises(UnsupportedFormatError, match="format version 2, this version of colbert_rag reads 1"):
+        Catalog(folder)
+
+
+def test_paths_with_signs_of_urls_are_opened(tmp_path, settings):
+    from colbert_rag.storage import create_catalog
+
+    folder = tmp_path / "a ?mode=memory#%41 é"
+    create_catalog(folder, settings)
+    catalog = Catalog(folder)
+    with catalog.reading() as reading:
+        assert reading.commits() == 0
+    catalog.close()
+
+
+def test_reading_connections_cannot_write(folder):
+    connection = connect(folder, write=False, timeout_s=0)
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        connection.execute("DELETE FROM state")
+    connection.close()
+
+
+def test_schema_of_a_hostile_catalog_runs_no_functions_with_side_effects(folder):
+    connection = connect(folder, write=True, timeout_s=0)
+    assert connection.execute("PRAGMA trusted_schema").fetchone() == (0,)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    connection.close()
+
+
+class TestFolderWithoutWriteAccess:
+    """Root may write everywhere, so the permission is taken away from what asks for it."""
+
+    @pytest.fixture(autouse=True)
+    def no_access(self, store, catalog, monkeypatch):
+        store({"a": "text"})
+        catalog.close()
+        monkeypatch.setattr("colbert_rag.storage.connection.os.access", lambda path, mode: False)
+
+    def test_it_is_read_and_nothing_is_created_in_it(self, folder):
+        before = sorted(path.name for path in folder.iterdir())
+        catalog = Catalog(folder)
+        with catalog.reading() as reading:
+            assert list(reading.ids()) == ["a"]
+            assert sorted(path.name for path in folder.iterdir()) == before
+        catalog.close()
+
+    def test_writing_is_refused(self, folder):
+        catalog = Catalog(folder)
+        with pytest.raises(ReadOnlyIndexError, match="open for reading only"), catalog.writing():
+            pass
+        catalog.close()
+
+    def test_a_log_that_must_be_replayed_is_named(self, folder):
+        (folder / "catalog.sqlite-wal").write_bytes(b"log")
+        with pytest.raises(ReadOnlyIndexError, match="last writer did not finish and the folder is read-only"):
+            Catalog(folder)
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected", "words"),
+    [
+        (sqlite3.OperationalError("database is locked"), IndexLockedError, "lock_timeout_s"),
+        (sqlite3.OperationalError("attempt to write a readonly database"), ReadOnlyIndexError, "permissions"),
+        (sqlite3.OperationalError("database or disk is full"), OSError, "disk is full"),
+        (sqlite3.OperationalError("no such table: state"), CorruptIndexError, "verify"),
+        (sqlite3.DatabaseError("database disk image is malformed"), CorruptIndexError, "verify"),
+        (sqlite3.IntegrityError("UNIQUE constraint failed"), sqlite3.IntegrityError, "UNIQUE"),
+        (KeyError("mine"), KeyError, "mine"),
+    ],
+)
+def test_errors_of_sqlite_become_ours_and_others_stay(tmp_path, raised, expected, words):
+    with pytest.raises(expected, match=words) as caught, sqlite_errors(tmp_path):
+        raise raised
+    assert caught.value is raised or caught.value.__cause__ is raised

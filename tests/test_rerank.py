@@ -1,0 +1,62 @@
+"""Reranking against a plain computation of MaxSim."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from colbert_rag import InvalidDocumentError, InvalidQueryError, ModelMismatchError, Reranker
+from colbert_rag.testing import HashEncoder
+
+TEXTS = ["cats sleep", "the notice period is long", "dogs run. notice the cat", "period"]
+
+
+@pytest.fixture
+def reranker(encoder: HashEncoder) -> Reranker:
+    return Reranker(encoder)
+
+
+def test_scores_equal_plain_maxsim(reranker: Reranker, encoder: HashEncoder):
+    (query,) = encoder.encode_queries(["notice period"])
+    for ranked in reranker.rerank("notice period", TEXTS):
+        (tokens,) = encoder.encode_documents([ranked.text])
+        expected = (query @ tokens.vectors.astype(np.float32).T).max(axis=1).sum()
+        assert ranked.score == pytest.approx(float(expected), abs=1e-4)
+        assert TEXTS[ranked.position] == ranked.text
+        assert ranked.relevance == pytest.approx(min(1, ranked.score / 2))
+
+
+def test_order_falls_and_ties_keep_the_input_order(reranker: Reranker):
+    ranked = reranker.rerank("notice period", [*TEXTS, TEXTS[1]])
+    assert [r.position for r in ranked[:2]] == [1, 4]
+    assert [r.score for r in ranked] == sorted((r.score for r in ranked), reverse=True)
+
+
+def test_k_cuts_and_no_texts_give_nothing(reranker: Reranker):
+    assert len(reranker.rerank("notice", TEXTS, k=2)) == 2
+    assert len(reranker.rerank("notice", TEXTS, k=99)) == 4
+    assert reranker.rerank("notice", []) == []
+
+
+def test_encoded_texts_are_reused(reranker: Reranker):
+    encoded = reranker.encode(TEXTS)
+    assert reranker.rerank("notice", encoded) == reranker.rerank("notice", TEXTS)
+
+
+def test_passage_shows_the_evidence(reranker: Reranker):
+    (best,) = reranker.rerank("notice cat", TEXTS, k=1)
+    assert best.passages[0].text == "notice the cat"
+    assert reranker.rerank("notice", TEXTS, k=1, passages=0)[0].passages == ()
+
+
+def test_bad_input_is_refused(reranker: Reranker):
+    with pytest.raises(InvalidQueryError):
+        reranker.rerank(" ", TEXTS)
+    with pytest.raises(InvalidQueryError):
+        reranker.rerank("x", TEXTS, k=0)
+    with pytest.raises(InvalidDocumentError, match="the text is blank"):
+        reranker.rerank("x", ["fine", ""])
+    with pytest.raises(InvalidDocumentError, match="wrap one text in a list"):
+        reranker.rerank("x", "one text")
+    with pytest.raises(ModelMismatchError, match="encoder must be"):
+        Reranker(object())  # type: ignore[arg-type]
