@@ -10,10 +10,38 @@ import pytest
 from colbert_rag import Document, Index
 from colbert_rag.testing import HashEncoder
 
-WORDS = (
-    "amber birch cedar delta ember fjord glade harbor island juniper kelp lagoon meadow nectar orchid "
-    "prairie quartz river spruce thistle umber valley willow yarrow zephyr basalt copper dune estuary fen"
-).split()
+WORDS = [
+    "amber",
+    "birch",
+    "cedar",
+    "delta",
+    "ember",
+    "fjord",
+    "glade",
+    "harbor",
+    "island",
+    "juniper",
+    "kelp",
+    "lagoon",
+    "meadow",
+    "nectar",
+    "orchid",
+    "prairie",
+    "quartz",
+    "river",
+    "spruce",
+    "thistle",
+    "umber",
+    "valley",
+    "willow",
+    "yarrow",
+    "zephyr",
+    "basalt",
+    "copper",
+    "dune",
+    "estuary",
+    "fen",
+]
 
 
 def make_text(n: int) -> str:

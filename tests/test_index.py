@@ -298,7 +298,9 @@ class TestWrites:
 
     def test_metadata_and_text_round_trip_exactly(self, new_index: NewIndex):
         index = new_index()
-        document = Document("é\u2028/\\'\"", "a\x00b \u202eאב 👩\u200d👩\u200d👧 é", {"k é": [1, 2.5, None, {"x": "\x00"}]})
+        document = Document(
+            "é\u2028/\\'\"", "a\x00b \u202eאב 👩\u200d👩\u200d👧 é", {"k é": [1, 2.5, None, {"x": "\x00"}]}
+        )
         index.add([document])
         assert index.get(document.id) == document
         assert index.search("b", k=1)[0].text == document.text
