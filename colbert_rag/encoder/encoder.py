@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 __all__ = ["Encoder"]
 
 CACHED_QUERIES = 256
+BATCH_TOKENS = 16_384
+# measured with the built-in model on two busy cores: 1.4 times the tokens per CPU second of 16,384
+CPU_BATCH_TOKENS = 2_048
 
 
 class Encoder:
@@ -53,7 +56,8 @@ class Encoder:
             document is encoded in overlapping windows and not cut off.
         query_length: Tokens that queries are expanded to, for models that expand them; a longer query
             is encoded at its full length.
-        batch_tokens: Tokens of a mini-batch, padding included.
+        batch_tokens: Tokens of a mini-batch, padding included; None for 2,048 on a CPU, where larger ones
+            are slower and keep queries waiting, and 16,384 elsewhere.
         window_overlap: Tokens that neighbouring windows share at least.
         trust_remote_code: Whether code that comes with the checkpoint may run.
         revision: Branch, tag or commit on the hub.
@@ -74,7 +78,7 @@ class Encoder:
         dim: int | None = None,
         document_length: int | None = None,
         query_length: int | None = None,
-        batch_tokens: int = 16_384,
+        batch_tokens: int | None = None,
         window_overlap: int = 128,
         trust_remote_code: bool = False,
         revision: str | None = None,
@@ -208,7 +212,8 @@ class Encoder:
         """Encode sequences of token ids in batches of like length; results in the order given."""
         encoded: dict[int, Encoded] = {}
         total, done = sum(map(len, ids)), 0
-        for batch in plan_batches([len(sequence) for sequence in ids], self._settings.batch_tokens):
+        budget = self._settings.batch_tokens or (CPU_BATCH_TOKENS if model.is_on_cpu else BATCH_TOKENS)
+        for batch in plan_batches([len(sequence) for sequence in ids], budget):
             results = run_with_backoff([ids[i] for i in batch], lambda part: model.encode_ids(part, task))
             encoded.update(zip(batch, results, strict=True))
             done += sum(len(ids[i]) for i in batch)

@@ -18,7 +18,7 @@ class EncoderSettings:
     dim: int | None
     document_length: int | None
     query_length: int | None
-    batch_tokens: int
+    batch_tokens: int | None
     window_overlap: int
     trust_remote_code: bool
     revision: str | None

@@ -58,6 +58,11 @@ class TokenModel:
         return self._model
 
     @property
+    def is_on_cpu(self) -> bool:
+        """Whether the model runs on the CPU."""
+        return self._model.device.type == "cpu"
+
+    @property
     def prompts(self) -> Mapping[Task, str]:
         """The prompts that sentence-transformers would choose for each task."""
         prompts = {name: prompt or "" for name, prompt in self._model.prompts.items()}

@@ -12,6 +12,7 @@ from colbert_rag.errors import (
     CorruptIndexError,
     IndexLockedError,
     IndexNotFoundError,
+    MissingDependencyError,
     ReadOnlyIndexError,
     UnsupportedFormatError,
 )
@@ -20,6 +21,9 @@ from colbert_rag.storage.schema import APPLICATION_ID, FORMAT_VERSION
 __all__ = ["CATALOG", "check_format", "connect", "sqlite_errors"]
 
 CATALOG = "catalog.sqlite"
+
+# the first with STRICT tables
+_LEAST_SQLITE = (3, 37)
 
 
 def connect(folder: Path, *, write: bool, timeout_s: float) -> sqlite3.Connection:
@@ -92,6 +96,11 @@ def sqlite_errors(folder: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as err:
         text = str(err)
+        if "no such module" in text or sqlite3.sqlite_version_info < _LEAST_SQLITE:
+            msg = (
+                f"Python's SQLite {sqlite3.sqlite_version} is too old or lacks FTS5 ({text}); 3.37 with FTS5 is needed."
+            )
+            raise MissingDependencyError(msg) from err
         if "locked" in text or "busy" in text:
             msg = f"{folder}: another writer holds the index. Wait for it, or open with a larger lock_timeout_s."
             raise IndexLockedError(msg) from err

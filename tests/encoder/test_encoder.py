@@ -165,6 +165,17 @@ def test_progress_counts_tokens_up_to_the_total(tiny_folder):
     assert calls == [("encode", 34, 45), ("encode", 45, 45)]
 
 
+def test_batches_on_a_cpu_are_small(tiny_folder, monkeypatch):
+    from colbert_rag.encoder.token_model import TokenModel
+
+    sizes, encode_ids = [], TokenModel.encode_ids
+    monkeypatch.setattr(
+        TokenModel, "encode_ids", lambda self, batch, task: sizes.append(len(batch)) or encode_ids(self, batch, task)
+    )
+    Encoder(tiny_folder, device="cpu").encode_documents(["the " * 60] * 40)  # 64 tokens each
+    assert sizes == [32, 8]
+
+
 @pytest.mark.parametrize("strategy", ["fixed", "min", None])
 @pytest.mark.parametrize("n_words", [7, 8, 9, 20, 59, 60])
 def test_query_longer_than_usual_is_encoded_at_its_full_length(make_tiny, strategy, n_words):

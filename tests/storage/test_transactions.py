@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 import zlib
 
@@ -15,7 +16,7 @@ from colbert_rag.types import Document
 TEXTS = {
     "notice": "The notice period is three months.",
     "holiday": "Thirty days of holiday, and the notice board.",
-    "code": "call read_file(path) or C++ or naïve café",
+    "code": "call read_file(path) in C++, a naïve café",
 }
 
 
@@ -40,11 +41,9 @@ def test_keys_rise_and_are_never_used_twice(catalog):
 )
 def test_documents_come_back_as_they_were(catalog, text):
     document = Document(f"id {text[:9]}", text, {"year": 2024, "nested": {"a": [None, True, 0.1]}, text[:9]: text[:9]})
-    from colbert_rag.validation import metadata_json
-
     with catalog.writing() as writing:
         [key] = writing.take_keys(1)
-        writing.add_documents([(key, document, metadata_json(document.metadata), 7)])
+        writing.add_documents([(key, document, json.dumps(document.metadata), 7)])
     with catalog.reading() as reading:
         assert reading.documents([key]) == {key: document}
         assert reading.find([document.id]) == [StoredDocument(key, document.id, 7)]
@@ -78,7 +77,7 @@ def test_removed_documents_leave_a_tombstone_and_nothing_else(catalog, store):
         assert reading.tombstones() == [2]
         assert list(reading.ids()) == ["code", "notice"]
         assert reading.totals()[0] == 2
-        assert [row[1] for row in reading.content_rows()] == ["notice", "code"]
+        assert sorted(row[1] for row in reading.content_rows()) == ["code", "notice"]
 
 
 def test_replacing_segments_drops_their_records_and_tombstones(catalog, store):
@@ -217,5 +216,5 @@ def test_checksum_is_stored_with_the_content(catalog, store):
     store(TEXTS)
     with catalog.reading() as reading:
         rows = list(reading.content_rows())
-    assert [(i, text) for _, i, text, _, _ in rows] == list(TEXTS.items())
+    assert {i: text for _, i, text, _, _ in rows} == TEXTS
     assert all(content_checksum(i, text, metadata) == checksum for _, i, text, metadata, checksum in rows)

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from colbert_rag.search import best_passages
+
+TEXT = "First comes the notice.  Then, at last, three months pass! Does it end?\nYes: in May."
+
+
+def word_spans(text):
+    return np.array([m.span() for m in re.finditer(r"\w+", text)] or [(0, 0)], np.int32)
+
+
+def similarities_of(spans, n_query=5, seed=0):
+    return np.random.default_rng(seed).uniform(-1, 1, (len(spans), n_query)).astype(np.float32)
+
+
+def texts(passages):
+    return [passage.text for passage in passages]
+
+
+def test_passages_are_the_sentences_by_their_own_maxsim():
+    spans = word_spans(TEXT)
+    similarities = similarities_of(spans)
+    sentences = ["First comes the notice.", "Then, at last, three months pass!", "Does it end?", "Yes: in May."]
+    expected = []
+    for sentence in sentences:
+        start = TEXT.index(sentence)
+        inside = (spans[:, 0] >= start) & (spans[:, 1] <= start + len(sentence))
+        expected.append((float(similarities[inside].max(axis=0).sum()), start, sentence))
+    expected.sort(reverse=True)
+    found = best_passages(TEXT, spans, similarities, 10)
+    assert [(p.start, p.end, p.text) for p in found] == [(s, s + len(t), t) for _, s, t in expected]
+    np.testing.assert_allclose([p.score for p in found], [score for score, _, _ in expected], rtol=1e-6)
+    assert best_passages(TEXT, spans, similarities, 2) == found[:2]
+
+
+def test_a_passage_is_its_characters_of_the_text():
+    text = f"   {TEXT}   \n\n  Last one.\t "
+    spans = word_spans(text)
+    for passage in best_passages(text, spans, similarities_of(spans), 10):
+        assert text[passage.start : passage.end] == passage.text == passage.text.strip() != ""
+
+
+def test_matches_are_the_best_tokens_of_each_query_token_inside_the_passage():
+    text = "alpha beta. gamma delta."
+    spans = word_spans(text)
+    # query tokens match beta, beta and gamma best
+    similarities = np.array([[0, 0, 0], [1, 1, 0], [0, 0, 1], [0.5, 0.5, 0.5]], np.float32)
+    first, second = sorted(best_passages(text, spans, similarities, 2), key=lambda p: p.start)
+    assert [text[a:b] for a, b in first.matches] == ["beta"]
+    assert [text[a:b] for a, b in second.matches] == ["gamma"]
+
+
+def test_matches_that_touch_are_joined():
+    text = "unbelievable thing"
+    spans = np.array([[0, 2], [2, 9], [9, 12], [13, 18]], np.int32)
+    similarities = np.eye(4, dtype=np.float32)
+    [passage] = best_passages(text, spans, similarities, 1)
+    assert passage.matches == ((0, 12), (13, 18))
+
+
+def test_matches_on_both_sides_of_a_border_without_a_blank_stay_apart():
+    """Chinese sentences follow each other without a blank: the tokens touch, the passages differ."""
+    text = "我爱北京。他去上海。"
+    spans = np.array([[n, n + 1] for n in range(len(text))], np.int32)
+    similarities = np.zeros((10, 2), np.float32)
+    similarities[4, 0] = similarities[5, 1] = 1
+    one, other = sorted(best_passages(text, spans, similarities, 5), key=lambda p: p.start)
+    assert texts([one, other]) == ["我爱北京。", "他去上海。"]
+    assert (one.matches, other.matches) == (((4, 5),), ((5, 6),))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("one", ["one"]),
+        ("no end of sentence here", ["no end of sentence here"]),
+        ("a.b is no end, 3.14 neither", ["a.b is no end, 3.14 neither"]),
+        ('He said "Stop." Then he left.', ['He said "Stop.', "Then he left."]),
+        ("Wait... what?! No.", ["Wait...", "what?!", "No."]),
+        ("line one\nline two\n\n\nline three", ["line one", "line two", "line three"]),
+        ("これは文です。次の文！三つ目？終わり", ["これは文です。", "次の文！", "三つ目？", "終わり"]),
+        ("\r\n one \r\n two \r\n", ["one", "two"]),
+    ],
+)
+def test_sentences_end_where_a_reader_sees_their_end(text, sentences):
+    spans = word_spans(text)
+    found = sorted(best_passages(text, spans, similarities_of(spans), 99), key=lambda p: p.start)
+    assert texts(found) == sentences
+
+
+def test_a_long_stretch_without_sentence_ends_is_cut_at_blanks():
+    text = " ".join(f"word{n}" for n in range(400))
+    spans = word_spans(text)
+    found = sorted(best_passages(text, spans, similarities_of(spans), 999), key=lambda p: p.start)
+    assert len(found) > 5
+    assert all(len(passage.text) <= 400 for passage in found)
+    assert " ".join(texts(found)) == text
+
+
+def test_a_long_stretch_without_blanks_is_cut_all_the_same():
+    text = "x" * 1_000
+    spans = np.array([[n, n + 1] for n in range(1_000)], np.int32)
+    found = sorted(best_passages(text, spans, similarities_of(spans), 9), key=lambda p: p.start)
+    assert [(p.start, p.end) for p in found] == [(0, 400), (400, 800), (800, 1_000)]
+
+
+def test_tokens_without_text_neither_make_nor_lift_a_passage():
+    text = "Alpha beta. Gamma."
+    spans = np.array([[0, 0], [0, 5], [6, 10], [12, 17], [18, 18]], np.int32)
+    similarities = np.array([[9, 9], [0.1, 0.2], [0.3, 0], [0.2, 0.1], [9, 9]], np.float32)
+    first, second = best_passages(text, spans, similarities, 5)
+    assert (first.text, second.text) == ("Alpha beta.", "Gamma.")
+    np.testing.assert_allclose([first.score, second.score], [0.5, 0.3], rtol=1e-6)
+    assert first.matches == ((0, 5), (6, 10))
+
+
+def test_without_any_token_of_text_there_is_no_passage():
+    assert best_passages("?!", np.zeros((3, 2), np.int32), similarities_of(np.zeros((3, 2))), 5) == ()
+
+
+@settings(deadline=None)
+@given(st.text(st.sampled_from("ab .!?\n。\"')🙂é"), min_size=1, max_size=60).filter(str.strip))
+def test_passages_of_any_text_are_disjoint_parts_of_it_with_matches_inside(text):
+    spans = np.array([[n, n + 1] for n, c in enumerate(text) if not c.isspace()], np.int32)
+    similarities = similarities_of(spans)
+    found = sorted(best_passages(text, spans, similarities, 99), key=lambda p: p.start)
+    assert found
+    end = 0
+    for passage in found:
+        assert end <= passage.start < passage.end <= len(text)
+        assert passage.text == text[passage.start : passage.end]
+        assert all(passage.start <= a < b <= passage.end for a, b in passage.matches)
+        end = passage.end
+    best = max(passage.score for passage in found)
+    assert best <= similarities.max(axis=0).sum() + 1e-6

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from colbert_rag.search import Workers
+
+
+@pytest.fixture(scope="module")
+def pools():
+    pools = {n: Workers(n) for n in (1, 2, 3, 8)}
+    yield pools
+    for pool in pools.values():
+        pool.close()
+
+
+@settings(deadline=None)
+@given(
+    counts=st.lists(st.integers(0, 2_000), max_size=80),
+    n_threads=st.sampled_from([1, 2, 3, 8]),
+    tokens_per_thread=st.sampled_from([1, 7, 500, 10**9]),
+)
+def test_every_document_is_covered_once(pools, counts, n_threads, tokens_per_thread):
+    ends = np.cumsum(counts).astype(np.int64)
+    starts = ends - np.array(counts, np.int64)
+    visits = np.zeros(len(counts), int)
+    parts = []
+
+    def work(part):
+        assert part.stop > part.start
+        visits[part] += 1
+        parts.append(part)
+
+    pools[n_threads].spread(work, starts, ends, tokens_per_thread)
+    assert (visits == 1).all()
+    assert len(parts) <= n_threads
+
+
+def test_parts_hold_about_equally_many_tokens(pools):
+    counts = np.random.default_rng(0).integers(1, 100, 1_000)
+    ends = np.cumsum(counts)
+    sizes = []
+    pools[8].spread(lambda part: sizes.append(counts[part].sum()), ends - counts, ends, 100)
+    assert len(sizes) == 8
+    assert max(sizes) - min(sizes) <= 2 * counts.max()
+
+
+def test_little_work_stays_on_the_calling_thread(pools):
+    threads = []
+    starts, ends = np.array([0, 5]), np.array([5, 9])
+    pools[8].spread(lambda part: threads.append((part, threading.current_thread())), starts, ends)
+    assert threads == [(slice(0, 2), threading.current_thread())]
+
+
+@pytest.mark.parametrize("failing", [0, 2])
+def test_an_error_in_any_thread_reaches_the_caller(pools, failing):
+    def work(part):
+        if part.start <= failing < part.stop:
+            raise ValueError(failing)
+
+    ends = np.arange(1, 4) * 10
+    with pytest.raises(ValueError, match=str(failing)):
+        pools[3].spread(work, ends - 10, ends, 1)
+
+
+def test_threads_default_to_one_per_core(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 5)
+    assert Workers().n_threads == 5
+    monkeypatch.setattr("os.cpu_count", lambda: None)
+    assert Workers().n_threads == 1
