@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from colbert_rag.errors import ModelMismatchError
 from colbert_rag.types import JsonValue, TextEncoder
@@ -13,6 +13,8 @@ __all__ = ["NO_MODEL", "check_same_model", "encoder_for", "model_record"]
 
 NO_MODEL: dict[str, JsonValue] = {"model": None}
 """What an index that takes vectors only remembers."""
+
+_ENCODER_PARTS = ("dim", "fingerprint", "encode_documents", "encode_queries")
 
 
 def encoder_for(encoder: object | None, record: Mapping[str, JsonValue] | None = None) -> TextEncoder:
@@ -27,8 +29,9 @@ def encoder_for(encoder: object | None, record: Mapping[str, JsonValue] | None =
         ModelMismatchError: ``encoder`` is not an encoder.
     """
     if encoder is not None and not isinstance(encoder, str):
-        if isinstance(encoder, TextEncoder):
-            return encoder
+        # isinstance() with the protocol would read the properties, and so load the model
+        if all(hasattr(type(encoder), name) for name in _ENCODER_PARTS):
+            return cast("TextEncoder", encoder)
         msg = (
             f"encoder must be a colbert_rag.Encoder, a model name, or an object with dim, fingerprint, "
             f"encode_documents and encode_queries; found {type(encoder).__name__}."

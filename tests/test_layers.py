@@ -45,9 +45,15 @@ def imported(path):
 
 
 def parts_imported(path):
-    """Parts of colbert_rag that a file imports."""
+    """Parts of colbert_rag that a file imports; a public name counts as the part that defines it."""
     ours = [name.split(".") for name in imported(path) if name.split(".")[0] == "colbert_rag"]
-    return {name[1] if len(name) > 1 else "colbert_rag" for name in ours}
+    return {defining_part(name[1]) if len(name) > 1 else "colbert_rag" for name in ours}
+
+
+def defining_part(name):
+    if name in LAYER_OF or name not in colbert_rag.__all__:
+        return name
+    return getattr(getattr(colbert_rag, name), "__module__", "colbert_rag.version").split(".")[1]
 
 
 def name_of(path):
