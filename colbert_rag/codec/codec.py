@@ -97,6 +97,10 @@ class Codec:
         """The quantiser's constants."""
         return grid(self.bits, self.dim)
 
+    @cached_property
+    def _byte_levels(self) -> Float32Array:
+        return self.grid.byte_levels.astype(np.float32)
+
     def encode(self, vectors: NDArray[np.floating[Any]]) -> EncodedTokens:
         """Compress ``(T, D)`` unit vectors."""
         from colbert_rag.kernels import cpu
@@ -116,7 +120,7 @@ class Codec:
         """The vectors in the rotated space, ``(T, D) float32``, of unit length."""
         g = self.grid
         packed_dim = self.code_bytes * 8 // self.bits
-        z = g.byte_levels[tokens.codes].reshape(len(tokens.codes), packed_dim)[:, : self.dim].astype(np.float32)
+        z = np.take(self._byte_levels, tokens.codes, axis=0).reshape(len(tokens.codes), packed_dim)[:, : self.dim]
         z *= g.scales[tokens.factors[:, 0]][:, None]
         z += self.centroids[tokens.centroid_ids]
         z *= g.norms[tokens.factors[:, 1]][:, None]

@@ -49,32 +49,27 @@ def best_passages(
 
 def _sentences(text: str) -> NDArray[np.int64]:
     """Start and end of each sentence without the blanks around it, ``(S, 2) int64``, rising."""
-    bounds = []
+    bounds: list[tuple[int, int]] = []
     start = 0
     for match in [*_SENTENCE_END.finditer(text), None]:
         end = len(text) if match is None else match.start()
-        bounds.extend(_pieces(text, start, end))
+        while end - start > _MOST_CHARACTERS:
+            cut = text.rfind(" ", start + _MOST_CHARACTERS // 2, start + _MOST_CHARACTERS)
+            cut = cut if cut > 0 else start + _MOST_CHARACTERS
+            _append_trimmed(bounds, text, start, cut)
+            start = cut
+        _append_trimmed(bounds, text, start, end)
         start = end if match is None else match.end()
     return np.array(bounds or [(0, len(text))], np.int64)
 
 
-def _pieces(text: str, start: int, end: int) -> list[tuple[int, int]]:
-    """Cut a long stretch at blanks; a stretch of blanks gives nothing."""
-    pieces = []
-    while end - start > _MOST_CHARACTERS:
-        cut = text.rfind(" ", start + _MOST_CHARACTERS // 2, start + _MOST_CHARACTERS)
-        cut = cut if cut > 0 else start + _MOST_CHARACTERS
-        pieces.append((start, cut))
-        start = cut
-    pieces.append((start, end))
-    trimmed = []
-    for a, b in pieces:
-        piece = text[a:b]
-        left = a + len(piece) - len(piece.lstrip())
-        right = b - (len(piece) - len(piece.rstrip()))
-        if right > left:
-            trimmed.append((left, right))
-    return trimmed
+def _append_trimmed(bounds: list[tuple[int, int]], text: str, start: int, end: int) -> None:
+    """Append a stretch without the blanks around it; a stretch of blanks is left out."""
+    piece = text[start:end]
+    without_left = piece.lstrip()
+    if without_left:
+        left = start + len(piece) - len(without_left)
+        bounds.append((left, left + len(without_left.rstrip())))
 
 
 def _joined(spans: NDArray[np.int32]) -> tuple[tuple[int, int], ...]:

@@ -19,6 +19,8 @@ __all__ = ["Ranking", "rank"]
 
 # an exactly scored token costs some hundred nanoseconds, so threads pay off sooner than in a scan
 _TOKENS_PER_THREAD = 2_000
+# the last of k hits often lies a good deal lower in the approximate order
+_CANDIDATES_PER_HIT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def _centroid_scores(codec: Codec, query: QuantisedQuery, workers: Workers) -> F
 def _candidates(
     snapshot: Snapshot, centroid_scores: Float32Array, k: int, config: SearchConfig, workers: Workers
 ) -> list[tuple[SegmentView, NDArray[np.int64]]]:
-    wanted = max(config.n_candidates, k)
+    wanted = max(config.n_candidates, _CANDIDATES_PER_HIT * k)
     if wanted >= snapshot.n_alive:
         return [(view, _live(view)) for view in snapshot.views]
     table = score_table(centroid_scores)

@@ -143,6 +143,18 @@ def test_dot_scores_of_odd_dimensions_equal_the_reference(unit_rows, bounds):
         np.testing.assert_allclose(found, reference.dot_scores(query, vectors, starts, ends), atol=1e-4)
 
 
+@pytest.mark.parametrize("dim", [1, 3, *DIMS])
+def test_dot_table_equals_the_reference(unit_rows, mapped, dim):
+    for n_query, n in [(q, n) for q in QUERIES for n in (0, 1, 33)]:
+        query, vectors = unit_rows(n_query, dim), unit_rows(n, dim)
+        out = np.full((n, n_query), np.nan, np.float32)
+        cpu.dot_table(blocked_query(query), vectors, out)
+        np.testing.assert_allclose(out, reference.dot_table(query, vectors), atol=1e-6)
+    again = np.full_like(out, np.nan)
+    cpu.dot_table(mapped(blocked_query(query)), mapped(vectors), again)
+    np.testing.assert_array_equal(again, out)
+
+
 @pytest.mark.parametrize("n_query", QUERIES)
 def test_equal_documents_have_bit_equal_scores_wherever_they_lie(rng, unit_rows, n_query):
     dim, bits, length, copies = 100, 2, 33, 12

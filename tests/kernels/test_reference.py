@@ -14,6 +14,12 @@ def test_dot_scores_are_the_sum_of_the_best_products():
     np.testing.assert_allclose(scores, [0.6 + 0.8, 1 + 0])
 
 
+def test_the_dot_table_has_a_row_for_every_vector_and_a_column_for_every_query_token():
+    query = np.array([[1, 0], [0, 1], [1, 1]], np.float32)
+    vectors = np.array([[2, 3], [5, 7]], np.float32)
+    assert reference.dot_table(query, vectors).tolist() == [[2, 3, 5], [5, 7, 12]]
+
+
 def test_approximate_scores_are_the_sum_of_the_best_entries():
     table = np.array([[[1, 9], [5, 2], [7, 0]]], np.uint8)
     ids = np.array([0, 1, 2], np.uint16)

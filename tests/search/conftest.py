@@ -41,6 +41,12 @@ def unit_rows(rng: np.random.Generator, n: int) -> Any:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
+@pytest.fixture(autouse=True)
+def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here is about durability, and disks are slow to promise it."""
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+
+
 @pytest.fixture(scope="session")
 def corpus() -> Corpus:
     """300 documents of 1 to 40 tokens."""

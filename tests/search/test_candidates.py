@@ -47,6 +47,8 @@ def test_probed_centroids_are_the_best_of_every_query_token():
         found = probed_centroids(scores, n_probe)
         assert found.dtype == np.int64
         np.testing.assert_array_equal(found, expected)
+    none = probed_centroids(scores, 0)
+    assert (none.dtype, len(none)) == (np.int64, 0)
 
 
 @settings(deadline=None)

@@ -62,6 +62,13 @@ def test_as_many_candidates_as_documents_give_the_exact_result(
         np.testing.assert_array_equal(wide.scores, exact.scores)
 
 
+def test_four_documents_are_scored_exactly_for_every_hit_at_least(snapshot_of, corpus, codec, queries, workers):
+    snapshot = snapshot_of(corpus, codec=codec, n_segments=2)
+    for query in queries:
+        few, enough = (rank(snapshot, query, 20, SearchConfig(n_candidates=n), workers) for n in (1, 80))
+        np.testing.assert_array_equal(few.keys, enough.keys)
+
+
 @pytest.mark.parametrize("n_segments", [1, 3])
 def test_probing_all_lists_finds_what_a_scan_finds(snapshot_of, corpus, codec, queries, workers, n_segments):
     scanned = snapshot_of(corpus, codec=codec, n_segments=n_segments)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,17 +13,22 @@ from colbert_rag.storage import Catalog, IndexSettings, create_catalog
 from colbert_rag.types import Document
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def settings() -> IndexSettings:
     return IndexSettings(dim=4, bits=4, exact_tokens=100, probe_tokens=1_000, seed=0, model={"model": None})
 
 
-@pytest.fixture
-def folder(tmp_path: Path, settings: IndexSettings) -> Path:
-    """An empty index."""
-    folder = tmp_path / "index"
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory, settings: IndexSettings) -> Path:
+    folder = tmp_path_factory.mktemp("empty") / "index"
     create_catalog(folder, settings)
     return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, empty: Path) -> Path:
+    """An empty index."""
+    return shutil.copytree(empty, tmp_path / "index")
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from colbert_rag.errors import (
     CorruptIndexError,
     IndexLockedError,
     IndexNotFoundError,
+    MissingDependencyError,
     ReadOnlyIndexError,
     UnsupportedFormatError,
 )
@@ -105,6 +106,7 @@ class TestFolderWithoutWriteAccess:
         (sqlite3.OperationalError("database is locked"), IndexLockedError, "lock_timeout_s"),
         (sqlite3.OperationalError("attempt to write a readonly database"), ReadOnlyIndexError, "permissions"),
         (sqlite3.OperationalError("database or disk is full"), OSError, "disk is full"),
+        (sqlite3.OperationalError("no such module: fts5"), MissingDependencyError, "lacks FTS5"),
         (sqlite3.OperationalError("no such table: state"), CorruptIndexError, "verify"),
         (sqlite3.DatabaseError("database disk image is malformed"), CorruptIndexError, "verify"),
         (sqlite3.IntegrityError("UNIQUE constraint failed"), sqlite3.IntegrityError, "UNIQUE"),

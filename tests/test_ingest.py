@@ -1,0 +1,348 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from colbert_rag import Document, DuplicateIdError, Index, InvalidVectorsError, TokenVectors
+from colbert_rag.ingest import batches_of, chunks_of
+from colbert_rag.testing import HashEncoder
+
+NEVER = 10**9
+
+
+@pytest.fixture(autouse=True)
+def unsynced(monkeypatch):
+    """Nothing here is about durability, and disks are slow to promise it."""
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "index"
+
+
+@pytest.fixture
+def make(path):
+    """``make(exact_tokens=…)``: an empty index, closed at the end."""
+    made = []
+
+    def make(encoder=None, **options):
+        made.append(Index.create(path, encoder or HashEncoder(16), **({"exact_tokens": NEVER} | options)))
+        return made[-1]
+
+    yield make
+    for index in made:
+        index.close()
+
+
+def documents(start, end, version=0):
+    return [Document(f"d{n}", f"word{n} alpha{n % 7} beta{version}", {"n": n}) for n in range(start, end)]
+
+
+def folders(path):
+    """Folders of segments and codecs on disk."""
+    return {p.name for p in path.iterdir() if p.is_dir()}
+
+
+def assert_holds(index, path, expected):
+    """The index holds these documents, is sound, and its folder holds nothing else."""
+    assert set(index.ids()) == {d.id for d in expected}
+    assert {d.id: d for d in index.get_many(index.ids())} == {d.id: d for d in expected}
+    assert index.verify().problems == ()
+    assert len(folders(path)) == index.info().n_segments + index.info().is_compressed
+
+
+class TestChunks:
+    @given(st.lists(st.integers(0, 12), max_size=60))
+    def test_chunks_hold_all_documents_in_order_and_are_as_long_as_they_may_be(self, lengths):
+        stream = [Document(str(n), "x" * length) for n, length in enumerate(lengths)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("colbert_rag.ingest._CHUNK_DOCUMENTS", 5)
+            patch.setattr("colbert_rag.ingest._CHUNK_CHARACTERS", 20)
+            chunks = list(chunks_of(iter(stream)))
+        assert [d for chunk in chunks for d in chunk] == stream
+        for chunk in chunks:
+            assert 1 <= len(chunk) <= 5
+            assert sum(len(d.text) for d in chunk[:-1]) < 20
+        assert all(len(chunk) == 5 or sum(len(d.text) for d in chunk) >= 20 for chunk in chunks[:-1])
+
+    def test_what_is_no_document_is_passed_on_to_be_refused(self):
+        assert list(chunks_of([None, "text", Document("a", 7)])) == [[None, "text", Document("a", 7)]]
+
+    @settings(deadline=None)
+    @given(st.integers(0, 40), st.none() | st.integers(1, 50))
+    def test_batches_cut_a_stream_without_reading_ahead(self, n, size):
+        pulled = []
+
+        def stream():
+            for i in range(n):
+                pulled.append(i)
+                yield i
+
+        batches = []
+        for batch in batches_of(stream(), size):
+            batches.append([])
+            for item in batch:
+                assert pulled[-1] == item
+                batches[-1].append(item)
+        assert [i for batch in batches for i in batch] == list(range(n))
+        assert all(len(batch) == (size or n) for batch in batches[:-1])
+        assert all(batches)
+
+
+class TestAdding:
+    def test_a_stream_is_encoded_in_chunks_and_never_held_whole(self, make, path):
+        ahead = []
+
+        class Encoder(HashEncoder):
+            encoded = 0
+
+            def encode_documents(self, texts, *, progress=None):
+                ahead.append(produced - self.encoded)
+                self.encoded += len(texts)
+                return super().encode_documents(texts, progress=progress)
+
+        produced = 0
+
+        def stream():
+            nonlocal produced
+            for document in documents(0, 1_000):
+                produced += 1
+                yield document
+
+        index = make(Encoder(16))
+        assert index.add(stream()) == 1_000
+        assert ahead == [256, 256, 256, 232]
+        assert index.info().n_segments == 1
+        assert_holds(index, path, documents(0, 1_000))
+
+    def test_an_id_that_occurs_again_in_a_later_chunk_rolls_everything_back(self, make, path, monkeypatch):
+        monkeypatch.setattr("colbert_rag.ingest._CHUNK_DOCUMENTS", 10)
+        index = make()
+        index.add(documents(0, 5))
+        repeated = [*documents(5, 40), Document("d7", "another text")]
+        for write in (index.add, index.upsert):
+            with pytest.raises(DuplicateIdError, match=r"'d7'"):
+                write(iter(repeated))
+            assert_holds(index, path, documents(0, 5))
+
+    def test_an_id_that_is_in_the_index_is_refused_with_what_to_do(self, make, path):
+        index = make()
+        index.add(documents(0, 5))
+        with pytest.raises(DuplicateIdError, match=r"'d4' are in the index already; upsert\(\) replaces documents"):
+            index.add(documents(4, 9))
+        assert_holds(index, path, documents(0, 5))
+
+    def test_unusable_vectors_of_an_encoder_write_nothing(self, make, path):
+        class Broken(HashEncoder):
+            def encode_documents(self, texts, *, progress=None):
+                found = super().encode_documents(texts)
+                return [*found[:-1], TokenVectors(found[-1].vectors * np.float16(3), found[-1].spans)]
+
+        index = make(Broken(16))
+        with pytest.raises(InvalidVectorsError, match="document 'd8': vector 0 has length"):
+            index.add(documents(0, 9))
+        assert_holds(index, path, [])
+
+    def test_documents_that_are_the_same_are_not_encoded_again(self, make):
+        seen = []
+
+        class Encoder(HashEncoder):
+            def encode_documents(self, texts, *, progress=None):
+                seen.extend(texts)
+                return super().encode_documents(texts)
+
+        index = make(Encoder(16))
+        index.add(documents(0, 10))
+        seen.clear()
+        changed = [*documents(0, 9), Document("d9", "new text"), Document("d10", "and one more")]
+        assert index.upsert(changed) == 2
+        assert seen == ["new text", "and one more"]
+        assert index.upsert(changed) == 0
+        assert index.upsert([Document("d0", documents(0, 1)[0].text, {"n": "new"})]) == 1
+
+
+class TestCompression:
+    def test_an_index_is_compressed_when_it_reaches_exact_tokens(self, make, path):
+        index = make(exact_tokens=30)
+        index.add(documents(0, 9))
+        assert (index.info().n_tokens, index.info().is_compressed) == (27, False)
+        index.add(documents(9, 10))
+        info = index.info()
+        assert (info.n_tokens, info.is_compressed, info.codec_tokens, info.n_segments) == (30, True, 30, 1)
+        assert_holds(index, path, documents(0, 10))
+        for n in range(10):
+            assert index.search(f"word{n}", k=1)[0].id == f"d{n}"
+
+    def test_an_index_of_no_exact_tokens_is_compressed_at_once(self, make, path):
+        index = make(exact_tokens=0)
+        index.add(documents(0, 1))
+        assert index.info().is_compressed
+        assert index.search("word0", k=5)[0].id == "d0"
+        assert_holds(index, path, documents(0, 1))
+
+    def test_one_large_call_is_compressed_on_the_way(self, make, path, monkeypatch):
+        monkeypatch.setattr("colbert_rag.ingest._CHUNK_DOCUMENTS", 10)
+        monkeypatch.setattr("colbert_rag.ingest._MOST_PLAIN_TOKENS", 90)
+        index = make(exact_tokens=60)
+        index.add(iter(documents(0, 100)))
+        assert index.info().codec_tokens == 90
+        assert_holds(index, path, documents(0, 100))
+        assert index.search("word99", k=1)[0].id == "d99"
+
+    def test_compacting_trains_again_when_the_index_has_grown_by_four(self, make, path):
+        index = make(exact_tokens=300)
+        index.add(documents(0, 100))
+        index.add(documents(100, 399))
+        index.compact()
+        assert index.info().codec_tokens == 300
+        index.add(documents(399, 400))
+        before = index.info().n_centroids
+        index.compact()
+        info = index.info()
+        assert (info.codec_tokens, info.n_tokens, info.n_centroids) == (1_200, 1_200, 2 * before)
+        assert_holds(index, path, documents(0, 400))
+        assert index.search("word399", k=1)[0].id == "d399"
+
+    def test_compacting_drops_deleted_documents(self, make, path):
+        index = make(exact_tokens=60)
+        index.add(documents(0, 50))
+        index.delete([f"d{n}" for n in range(0, 50, 3)])
+        assert index.info().n_deleted == 17
+        index.compact()
+        assert (index.info().n_deleted, index.info().n_segments) == (0, 1)
+        assert_holds(index, path, [d for n, d in enumerate(documents(0, 50)) if n % 3])
+        index.delete(index.ids())
+        index.compact()
+        assert (index.info().n_segments, len(index)) == (0, 0)
+        index.add(documents(0, 2))
+        assert_holds(index, path, documents(0, 2))
+
+
+class TestInterruption:
+    """After any interruption the index is at its last commit; the next write leaves no stray folder."""
+
+    @pytest.fixture(params=[NEVER, 60], ids=["plain", "compressed"])
+    def index(self, request, make, monkeypatch):
+        monkeypatch.setattr("colbert_rag.ingest._CHUNK_DOCUMENTS", 10)
+        index = make(exact_tokens=request.param)
+        index.add(documents(0, 30))
+        return index
+
+    def assert_unharmed(self, index, path):
+        assert_holds(index, path, documents(0, 30))
+        index.add(documents(90, 91))
+        assert_holds(index, path, documents(0, 30) + documents(90, 91))
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, SystemExit])
+    @pytest.mark.parametrize("write", ["add", "upsert"])
+    def test_by_the_encoder(self, index, path, monkeypatch, error, write):
+        encode = HashEncoder.encode_documents
+
+        def interrupted(self, texts, *, progress=None):
+            if any("word45" in text for text in texts):
+                raise error
+            return encode(self, texts)
+
+        monkeypatch.setattr(HashEncoder, "encode_documents", interrupted)
+        with pytest.raises(error):
+            getattr(index, write)(iter(documents(30, 60)))
+        self.assert_unharmed(index, path)
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+    def test_by_the_stream_of_documents(self, index, path, error):
+        def stream():
+            yield from documents(30, 55)
+            raise error
+
+        with pytest.raises(error):
+            index.add(stream())
+        self.assert_unharmed(index, path)
+
+    def test_by_progress_while_documents_are_added(self, index, path):
+        def progress(stage, done, total):
+            if done >= 20:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            index.upsert(documents(10, 40, version=1), progress=progress)
+        self.assert_unharmed(index, path)
+
+    @pytest.mark.parametrize("stage", ["train", "pack"])
+    def test_by_progress_while_an_index_is_compressed(self, make, path, stage):
+        index = make(exact_tokens=60)
+        index.add(documents(0, 15))
+        assert not index.info().is_compressed
+
+        def progress(now, done, total):
+            if now == stage:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            index.add(documents(15, 30), progress=progress)
+        assert set(index.ids()) == {d.id for d in documents(0, 15)}
+        index.add(documents(15, 30))
+        self.assert_unharmed(index, path)
+
+    def test_by_progress_while_an_index_is_compacted(self, index, path):
+        index.delete(["d29"])
+
+        def progress(now, done, total):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            index.compact(progress=progress)
+        assert index.info().n_deleted == 1
+        index.add(documents(29, 30))
+        self.assert_unharmed(index, path)
+
+    def test_commits_on_the_way_are_kept(self, index):
+        def stream():
+            yield from documents(30, 55)
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            index.add(stream(), commit_every=10)
+        assert set(index.ids()) == {d.id for d in documents(0, 50)}
+
+    def test_only_folders_of_ours_are_swept(self, index, path):
+        for name in ("segment-0123", "codec-0123", "notes"):
+            (path / name).mkdir()
+            (path / name / "file").touch()
+        (path / "segment-file").touch()
+        (path / "segment-link").symlink_to(path / "notes")
+        index.add(documents(30, 31))
+        left = {p.name for p in path.iterdir()}
+        assert {"notes", "segment-file", "segment-link"} <= left
+        assert not {"segment-0123", "codec-0123"} & left
+        assert (path / "notes" / "file").exists()
+
+
+def size_of(path):
+    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+
+
+@pytest.mark.slow
+def test_300_upserts_of_20_documents_stay_under_three_times_a_fresh_index(make, path, tmp_path):
+    index = make(exact_tokens=40)
+    for version in range(300):
+        index.upsert(documents(0, 20, version))
+    assert_holds(index, path, documents(0, 20, 299))
+    # while the index is open SQLite's log stands beside it, up to 4 MiB and one commit
+    assert (path / "catalog.sqlite-wal").stat().st_size < 5 << 20
+    index.close()
+    with Index.create(tmp_path / "fresh", HashEncoder(16), exact_tokens=40) as fresh:
+        fresh.add(documents(0, 20, 299))
+    assert size_of(path) < 3 * size_of(tmp_path / "fresh")
+
+
+def test_many_single_adds_keep_few_segments(make, path):
+    index = make(exact_tokens=60)
+    most = 0
+    for document in documents(0, 60):
+        index.add([document])
+        most = max(most, index.info().n_segments)
+    assert most <= 8
+    assert_holds(index, path, documents(0, 60))
