@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeAlias
 
 from colbert_rag.answers import Answers
 from colbert_rag.codec import require_faiss
-from colbert_rag.errors import InvalidQueryError, ModelMismatchError
-from colbert_rag.ingest import Encode, batches_of, chunks_of, write_session
+from colbert_rag.errors import InvalidDocumentError, InvalidQueryError, ModelMismatchError
+from colbert_rag.ingest import CallerError, Encode, batches_of, caller_errors_kept, chunks_of, write_session
 from colbert_rag.inspection import index_info, verify_index
 from colbert_rag.models import NO_MODEL, check_same_model, encoder_for, model_record
 from colbert_rag.storage import Catalog, IndexSettings, create_catalog
@@ -247,14 +247,17 @@ class Index:
         tell = progress or _silent
         make_vectors = encode or self._encode
         written = seen = 0
-        for batch in batches_of(documents, commit_every):
-            with write_session(self._path, self._catalog, tell) as session:
-                for chunk in chunks_of(batch):
-                    check_documents(chunk)
-                    written += session.add(chunk, make_vectors, replace=replace)
-                    seen += len(chunk)
-                    tell("index", seen, total)
-                session.finish()
+        try:
+            for batch in batches_of(caller_errors_kept(documents), commit_every):
+                with write_session(self._path, self._catalog, tell) as session:
+                    for chunk in chunks_of(batch):
+                        check_documents(chunk)
+                        written += session.add(chunk, make_vectors, replace=replace)
+                        seen += len(chunk)
+                        tell("index", seen, total)
+                    session.finish()
+        except CallerError as err:
+            raise err.cause from None
         return written
 
     def _encode(self, documents: Sequence[Document]) -> list[TokenVectors]:
@@ -309,7 +312,10 @@ class Index:
             return reading.count()
 
     def __contains__(self, document_id: object) -> bool:
-        return isinstance(document_id, str) and bool(document_id) and self.get(document_id) is not None
+        try:
+            return self.get(document_id) is not None  # type: ignore[arg-type]
+        except InvalidDocumentError:
+            return False
 
     def search(self, query: str, k: int = 10, *, mode: Mode = "maxsim", config: SearchConfig = _DEFAULT) -> list[Hit]:
         """Rank documents for one query.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -18,7 +19,7 @@ from colbert_rag.storage import Catalog, CodecRecord, Segment, SegmentRecord, Se
 from colbert_rag.types import Document, Progress, TokenVectors
 from colbert_rag.validation import check_token_vectors, metadata_json
 
-__all__ = ["WriteSession", "batches_of", "chunks_of", "write_session"]
+__all__ = ["CallerError", "Encode", "WriteSession", "batches_of", "caller_errors_kept", "chunks_of", "write_session"]
 
 # documents that are encoded and written together: bounds memory, and is enough for full batches
 _CHUNK_DOCUMENTS = 256
@@ -29,6 +30,27 @@ _MOST_PLAIN_TOKENS = 4_000_000
 _STALE_FACTOR = 4
 
 Encode = Callable[[Sequence[Document]], Sequence[TokenVectors]]
+
+
+class CallerError(Exception):
+    """An error of the caller's own database while documents are read from it, not to be taken for one of the index."""
+
+    def __init__(self, cause: sqlite3.Error) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+def caller_errors_kept(documents: Iterable[Document]) -> Iterator[Document]:
+    """The same documents; an sqlite3 error among them is raised as :class:`CallerError`."""
+    iterator = iter(documents)
+    while True:
+        try:
+            document = next(iterator)
+        except StopIteration:
+            return
+        except sqlite3.Error as err:
+            raise CallerError(err) from err
+        yield document
 
 
 def chunks_of(documents: Iterable[Document]) -> Iterator[list[Document]]:

@@ -186,6 +186,8 @@ def check_token_vectors(document: Document, tokens: object, dim: int) -> None:
         problem = f"spans must be integers of shape ({len(vectors)}, 2), found {spans.dtype} {spans.shape}"
     if problem is None and ((spans[:, 0] > spans[:, 1]).any() or spans.min() < 0 or spans.max() > len(document.text)):
         problem = f"spans must have 0 <= start <= end <= {len(document.text)}, the length of the text"
+    if problem is None and (np.diff(spans[:, 0].astype(np.int64)) < 0).any():
+        problem = "the starts of spans must not fall from token to token"
     if problem:
         msg = f"document {document.id!r}: {problem}. Nothing was written."
         raise InvalidVectorsError(msg)

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -204,6 +205,17 @@ class TestWrites:
         assert len(index) == 5
         assert index.verify().ok
 
+    def test_an_error_of_the_callers_own_database_stays_that_error(self, new_index: NewIndex):
+        index = new_index()
+
+        def rows() -> Iterator[Document]:
+            yield Document("a", "first")
+            raise sqlite3.OperationalError("database is locked: mine, not yours")
+
+        with pytest.raises(sqlite3.OperationalError, match="mine, not yours"):
+            index.add(rows())
+        assert len(index) == 0
+
     def test_commit_every_keeps_the_parts_before_an_interrupt(self, new_index: NewIndex, documents: list[Document]):
         index = new_index()
 
@@ -289,6 +301,8 @@ class TestWrites:
         index.add(documents)
         assert index.get_many(["d009", "nope", "d001"]) == [documents[9], documents[1]]
         assert index.get("nope") is None
+        assert "d001" in index
+        assert not any(odd in index for odd in ("", "a\n", 5, None, "\ud800"))
 
     def test_progress_is_told_documents(self, new_index: NewIndex, documents: list[Document]):
         told: list[tuple[str, int, int | None]] = []
@@ -345,6 +359,11 @@ class TestVectors:
         with pytest.raises(InvalidQueryError, match=message.replace("T,", "Q,")):
             index.search_vectors([bad.vectors])
         assert len(index) == 0
+
+    def test_spans_that_fall_are_refused(self, new_index: NewIndex):
+        tokens = TokenVectors(self.vectors().vectors, np.array([[2, 3], [0, 1], [3, 4]], np.int32))
+        with pytest.raises(InvalidVectorsError, match="must not fall"):
+            new_index(dim=8).add_vectors([(Document("a", "text"), tokens)])
 
     def test_spans_outside_the_text_are_refused(self, new_index: NewIndex):
         index = new_index(dim=8)
@@ -447,8 +466,6 @@ class TestOpening:
     def test_a_newer_format_is_refused(self, new_index: NewIndex):
         index = new_index()
         index.close()
-        import sqlite3
-
         with sqlite3.connect(index.path / "catalog.sqlite") as connection:
             connection.execute("PRAGMA user_version = 99")
         connection.close()

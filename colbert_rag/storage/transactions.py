@@ -42,6 +42,15 @@ def content_checksum(document_id: str, text: str, metadata: str) -> int:
     return zlib.crc32(b"\0" + metadata.encode(), value)
 
 
+def _parsed(document_id: str, metadata: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(metadata)
+    except ValueError as err:
+        msg = f"document {document_id!r}: the stored metadata is not JSON ({err}). Restore the index from a backup."
+        raise CorruptIndexError(msg) from err
+    return found
+
+
 class Reading:
     """Queries on one commit."""
 
@@ -101,7 +110,7 @@ class Reading:
         tables = "documents d JOIN content c ON c.key = d.key"
         sql = f"SELECT d.key, d.id, c.text, c.metadata FROM {tables} WHERE d.key IN ({{}})"
         return {
-            key: Document(document_id, text, json.loads(metadata))
+            key: Document(document_id, text, _parsed(document_id, metadata))
             for key, document_id, text, metadata in self._in_batches(sql, keys)
         }
 
