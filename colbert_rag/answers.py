@@ -5,15 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from colbert_rag.codec import EncodedTokens
 from colbert_rag.errors import CorruptIndexError
-from colbert_rag.kernels import token_similarities
-from colbert_rag.search import SegmentView, Snapshot, Workers, best_passages, open_snapshot, rank
+from colbert_rag.evidence import find_passages
+from colbert_rag.search import Snapshot, Workers, open_snapshot, rank
 from colbert_rag.storage import Catalog, Reading
 from colbert_rag.types import Document, Float32Array, Hit, Passage, SearchConfig
 
@@ -134,12 +130,9 @@ class Answers:
         is_fused: bool = False,
     ) -> list[Hit]:
         documents = reading.documents([key for key, _ in scored])
-        asked = _asked(snapshot, query)
+        passages = find_passages(snapshot, documents, query, config.passages)
         n_query = None if is_fused else len(query)
-        return [
-            _hit(documents[key], score, _evidence(snapshot, documents[key], key, asked, config.passages), n_query)
-            for key, score in scored
-        ]
+        return [_hit(documents[key], score, passages.get(key, ()), n_query) for key, score in scored]
 
 
 def _fused(reading: Reading, rankings: Sequence[Scored], k: int) -> Scored:
@@ -155,30 +148,3 @@ def _fused(reading: Reading, rankings: Sequence[Scored], k: int) -> Scored:
 def _hit(document: Document, score: float, passages: tuple[Passage, ...], n_query: int | None = None) -> Hit:
     relevance = 0.0 if n_query is None else min(1.0, max(0.0, score / n_query))
     return Hit(document.id, score, document.text, dict(document.metadata), passages, relevance)
-
-
-def _evidence(snapshot: Snapshot, document: Document, key: int, asked: Float32Array, n: int) -> tuple[Passage, ...]:
-    """The best passages of a document for a query as :func:`_asked` gives it."""
-    if not n:
-        return ()
-    for view in snapshot.views:
-        places = view.segment.positions(np.array([key], np.int64))
-        if len(places):
-            position = int(places[0])
-            similarities = token_similarities(asked, _stored(snapshot, view, position))
-            return best_passages(document.text, view.segment.spans(position), similarities, n)
-    return ()
-
-
-def _asked(snapshot: Snapshot, query: Float32Array) -> Float32Array:
-    """The query in the space of the stored vectors."""
-    return query if snapshot.codec is None else snapshot.codec.rotate(query)
-
-
-def _stored(snapshot: Snapshot, view: SegmentView, position: int) -> NDArray[np.floating[Any]]:
-    """The vectors of one document as they are stored: rotated once the index is compressed."""
-    start, end = view.segment.doc_offsets[position], view.segment.doc_offsets[position + 1]
-    columns = {name: column[start:end] for name, column in view.segment.columns.items()}
-    if snapshot.codec is None:
-        return columns["vectors"]
-    return snapshot.codec.decode_rotated(EncodedTokens(columns["centroid_ids"], columns["codes"], columns["factors"]))

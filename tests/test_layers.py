@@ -18,7 +18,7 @@ LAYERS = {
     0: {"types", "errors", "version"},
     1: {"codec", "kernels", "storage", "validation"},
     2: {"encoder", "search", "testing"},
-    3: {"index", "answers", "ingest", "merging", "inspection", "models", "rerank"},
+    3: {"index", "answers", "evidence", "ingest", "merging", "inspection", "models", "rerank"},
     4: {"cli", "readers", "evaluation", "demo", "__main__"},
 }
 LAYER_OF = {part: layer for layer, parts in LAYERS.items() for part in parts}

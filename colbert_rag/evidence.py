@@ -1,0 +1,92 @@
+"""The passages of found documents that answer a query, from what is stored; nothing is encoded again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colbert_rag.codec import EncodedTokens
+from colbert_rag.kernels import token_similarities
+from colbert_rag.search import SegmentView, Snapshot, best_passages
+from colbert_rag.types import Document, Float32Array, Passage
+
+__all__ = ["find_passages"]
+
+# documents are looked at together up to this many tokens: 8 MB of float32 at 128 dimensions
+_GROUP_TOKENS = 16_384
+
+
+class _Place(NamedTuple):
+    key: int
+    view: SegmentView
+    position: int
+
+    @property
+    def tokens(self) -> slice:
+        offsets = self.view.segment.doc_offsets
+        return slice(int(offsets[self.position]), int(offsets[self.position + 1]))
+
+
+def find_passages(
+    snapshot: Snapshot, documents: Mapping[int, Document], query: Float32Array, n_passages: int
+) -> dict[int, tuple[Passage, ...]]:
+    """The best passages of each document.
+
+    Args:
+        snapshot: The commit that the documents are of.
+        documents: By key.
+        query: ``(Q, D) float32``.
+        n_passages: For each document at most; 0 gives nothing.
+
+    Returns:
+        Passages by key, best first.
+    """
+    if not n_passages or not documents:
+        return {}
+    # stored vectors are rotated once an index is compressed
+    asked = query if snapshot.codec is None else snapshot.codec.rotate(query)
+    found = {}
+    for group in _groups(_places(snapshot, sorted(documents))):
+        similarities = token_similarities(asked, _vectors(snapshot, group))
+        first = 0
+        for place in group:
+            last = first + place.tokens.stop - place.tokens.start
+            spans = place.view.segment.spans(place.position)
+            text = documents[place.key].text
+            found[place.key] = best_passages(text, spans, similarities[first:last], n_passages)
+            first = last
+    return found
+
+
+def _places(snapshot: Snapshot, keys: Sequence[int]) -> Iterator[_Place]:
+    wanted = np.array(keys, np.int64)
+    for view in snapshot.views:
+        positions = view.segment.positions(wanted)
+        for key, position in zip(view.segment.doc_keys[positions].tolist(), positions.tolist(), strict=True):
+            if view.alive is None or view.alive[position]:
+                yield _Place(key, view, position)
+
+
+def _groups(places: Iterator[_Place]) -> Iterator[list[_Place]]:
+    group: list[_Place] = []
+    n_tokens = 0
+    for place in places:
+        group.append(place)
+        n_tokens += place.tokens.stop - place.tokens.start
+        if n_tokens >= _GROUP_TOKENS:
+            yield group
+            group, n_tokens = [], 0
+    if group:
+        yield group
+
+
+def _vectors(snapshot: Snapshot, group: Sequence[_Place]) -> NDArray[np.floating[Any]]:
+    """The stored vectors of the documents, one after another."""
+    names = group[0].view.segment.columns
+    columns = {name: np.concatenate([p.view.segment.columns[name][p.tokens] for p in group]) for name in names}
+    if snapshot.codec is None:
+        return columns["vectors"]
+    return snapshot.codec.decode_rotated(EncodedTokens(columns["centroid_ids"], columns["codes"], columns["factors"]))
