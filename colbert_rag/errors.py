@@ -9,6 +9,7 @@
     ├── IndexNotFoundError     (FileNotFoundError)
     ├── CorruptIndexError      (OSError)        a file or a record is not what was committed
     ├── UnsupportedFormatError (OSError)        written by a newer version
+    ├── StorageError           (OSError)        the disk is full or failing
     ├── IndexLockedError       (TimeoutError)   another writer holds the index
     ├── ReadOnlyIndexError     (PermissionError)
     ├── IndexClosedError       (RuntimeError)   used after close() or across a fork
@@ -40,6 +41,7 @@ __all__ = [
     "ModelNotFoundError",
     "ModelUnsupportedError",
     "ReadOnlyIndexError",
+    "StorageError",
     "UnsupportedFormatError",
 ]
 
@@ -82,6 +84,10 @@ class CorruptIndexError(ColbertRagError, OSError):
 
 class UnsupportedFormatError(ColbertRagError, OSError):
     """The index was written in a format that this version does not know."""
+
+
+class StorageError(ColbertRagError, OSError):
+    """The disk is full or failing; what was committed before stands."""
 
 
 class IndexLockedError(ColbertRagError, TimeoutError):

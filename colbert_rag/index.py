@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeAlias
@@ -13,7 +14,7 @@ from colbert_rag.codec import require_faiss
 from colbert_rag.errors import InvalidDocumentError, InvalidQueryError, ModelMismatchError
 from colbert_rag.ingest import CallerError, Encode, batches_of, caller_errors_kept, chunks_of, write_session
 from colbert_rag.inspection import index_info, verify_index
-from colbert_rag.models import NO_MODEL, check_same_model, encoder_for, model_record
+from colbert_rag.models import NO_MODEL, check_dim, check_same_model, encoder_for, model_record
 from colbert_rag.storage import Catalog, IndexSettings, create_catalog
 from colbert_rag.types import (
     Document,
@@ -27,12 +28,16 @@ from colbert_rag.types import (
     VerifyReport,
 )
 from colbert_rag.validation import (
+    check_commit_every,
     check_create_options,
     check_documents,
     check_ids,
     check_k,
     check_queries,
-    check_query_vectors,
+    check_queries_encoded,
+    check_stream,
+    check_timeout,
+    check_vector_list,
 )
 from colbert_rag.validation import check_search_config as checked
 
@@ -93,18 +98,19 @@ class Index:
             InvalidQueryError: an option is out of range.
             MissingDependencyError: faiss is not installed, which the index will need when it grows.
         """
+        check_timeout(lock_timeout_s)
         check_create_options(encoder, dim, bits, exact_tokens, probe_tokens)
         require_faiss()
         chosen = None if dim is not None else encoder_for(encoder)
         settings = IndexSettings(
-            dim=chosen.dim if dim is None and chosen is not None else int(dim or 0),
+            dim=int(dim or 0) if chosen is None else check_dim(chosen),
             bits=bits,
             exact_tokens=exact_tokens,
             probe_tokens=probe_tokens,
             seed=0,
             model=model_record(chosen),
         )
-        folder = Path(path)
+        folder = Path(path).absolute()
         create_catalog(folder, settings)
         return cls(folder, Catalog(folder, lock_timeout_s=lock_timeout_s), chosen)
 
@@ -133,7 +139,8 @@ class Index:
             CorruptIndexError: the catalog cannot be read.
             UnsupportedFormatError: a newer format.
         """
-        folder = Path(path)
+        check_timeout(lock_timeout_s)
+        folder = Path(path).absolute()
         catalog = Catalog(folder, read_only=read_only, lock_timeout_s=lock_timeout_s)
         try:
             with catalog.reading() as reading:
@@ -241,6 +248,8 @@ class Index:
         replace: bool,
         encode: Encode | None = None,
     ) -> int:
+        check_stream(documents)
+        check_commit_every(commit_every)
         if isinstance(documents, Sequence):
             check_documents(documents)
         total = len(documents) if isinstance(documents, Sequence) else None
@@ -304,8 +313,10 @@ class Index:
 
     def ids(self) -> Iterator[str]:
         """Every id, rising, as of one commit."""
+        # read whole: a transaction that waits on its caller would hold up every later write
         with self._catalog.reading() as reading:
-            yield from reading.ids()
+            found = list(reading.ids())
+        yield from found
 
     def __len__(self) -> int:
         with self._catalog.reading() as reading:
@@ -340,11 +351,7 @@ class Index:
         self, queries: Sequence[str], k: int = 10, *, mode: Mode = "maxsim", config: SearchConfig = _DEFAULT
     ) -> list[list[Hit]]:
         """Rank documents for several queries, encoded in one forward pass; one list of hits each."""
-        if isinstance(queries, str):
-            msg = "search_many takes a list of queries; for one query use search()."
-            raise InvalidQueryError(msg)
-        texts = list(queries)
-        check_queries(texts)
+        texts = check_queries(queries)
         if mode not in MODES:
             msg = f"mode must be one of {', '.join(MODES)}, found {mode!r}."
             raise InvalidQueryError(msg)
@@ -353,7 +360,7 @@ class Index:
             return []
         if mode == "bm25":
             return self._answers.lexical(texts, k)
-        vectors = self.encoder.encode_queries(texts)
+        vectors = check_queries_encoded(self.encoder.encode_queries(texts), texts, self._settings().dim)
         if mode == "hybrid":
             return self._answers.hybrid(texts, vectors, k, config)
         return self._answers.semantic(vectors, k, config)
@@ -371,8 +378,7 @@ class Index:
         Raises:
             InvalidQueryError: vectors are refused: shape, type, not finite, not of unit length.
         """
-        dim = self._settings().dim
-        vectors = [check_query_vectors(query, dim) for query in queries]
+        vectors = check_vector_list(queries, self._settings().dim)
         return self._answers.semantic(vectors, check_k(k), checked(config)) if vectors else []
 
     def info(self) -> IndexInfo:
@@ -398,7 +404,9 @@ class Index:
         return f"Index({str(self._path)!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Index.open, (str(self._path), self._encoder)
+        catalog = self._catalog
+        again = partial(Index.open, read_only=catalog.read_only, lock_timeout_s=catalog.lock_timeout_s)
+        return again, (str(self._path), self._encoder)
 
     def _settings(self) -> IndexSettings:
         with self._catalog.reading() as reading:

@@ -15,9 +15,18 @@ from colbert_rag.codec import Codec
 from colbert_rag.errors import DuplicateIdError
 from colbert_rag.merging import columns_of, finish_segment, merge, save_codec, segments_to_merge, train_on
 from colbert_rag.search import SegmentView, column_shape, open_snapshot, view_of
-from colbert_rag.storage import Catalog, CodecRecord, Segment, SegmentRecord, SegmentWriter, Writing, remove_folder
+from colbert_rag.storage import (
+    Catalog,
+    CodecRecord,
+    Segment,
+    SegmentRecord,
+    SegmentWriter,
+    Writing,
+    is_data_folder,
+    remove_folder,
+)
 from colbert_rag.types import Document, Progress, TokenVectors
-from colbert_rag.validation import check_token_vectors, metadata_json
+from colbert_rag.validation import check_count, check_token_vectors, metadata_json
 
 __all__ = ["CallerError", "Encode", "WriteSession", "batches_of", "caller_errors_kept", "chunks_of", "write_session"]
 
@@ -130,6 +139,7 @@ class WriteSession:
             return 0
         self._check_ids(wanted, replace=replace)
         tokens = encode(wanted)
+        check_count(tokens, wanted)
         for document, vectors in zip(wanted, tokens, strict=True):
             check_token_vectors(document, vectors, self._settings.dim)
         if replace:
@@ -165,7 +175,7 @@ class WriteSession:
             for key, document, t in zip(keys, documents, tokens, strict=True)
         )
         self._writing.add_documents(rows)
-        if self._codec is None and writer.n_tokens >= _MOST_PLAIN_TOKENS:
+        if self._codec is None and writer.n_tokens >= max(_MOST_PLAIN_TOKENS, self._settings.exact_tokens):
             self._close_segment()
             self._compress()
 
@@ -251,8 +261,7 @@ class WriteSession:
 def _sweep(root: Path, named: set[str]) -> None:
     """Remove what an unfinished write left; only the holder of the write lock may."""
     for path in root.iterdir():
-        is_ours = path.name.startswith(("segment-", "codec-")) and path.is_dir() and not path.is_symlink()
-        if is_ours and path.name not in named:
+        if path.name not in named and is_data_folder(path):
             remove_folder(path)
 
 

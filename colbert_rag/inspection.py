@@ -9,13 +9,15 @@ from pathlib import Path
 
 from colbert_rag.errors import ColbertRagError
 from colbert_rag.search import open_snapshot
-from colbert_rag.storage import Catalog, CatalogState, FileRecord, Reading, sha256_of
+from colbert_rag.storage import Catalog, CatalogState, FileRecord, Reading, is_data_folder, sha256_of
 from colbert_rag.storage.connection import CATALOG
 from colbert_rag.storage.schema import FORMAT_VERSION
 from colbert_rag.storage.transactions import content_checksum
 from colbert_rag.types import IndexInfo, Progress, VerifyReport
 
 __all__ = ["index_info", "verify_index"]
+
+_ATTEMPTS = 5
 
 
 def index_info(root: Path, catalog: Catalog) -> IndexInfo:
@@ -57,6 +59,16 @@ def _named_files(state: CatalogState) -> list[tuple[str, FileRecord]]:
 
 def verify_index(root: Path, catalog: Catalog, progress: Progress) -> VerifyReport:
     """Compare every byte with what was committed, and every record with every other."""
+    for _ in range(_ATTEMPTS):
+        commits, report = _verify_commit(root, catalog, progress)
+        with catalog.reading() as reading:
+            # a writer that merged meanwhile has removed files of the commit that was looked at
+            if report.ok or reading.commits() == commits:
+                break
+    return report
+
+
+def _verify_commit(root: Path, catalog: Catalog, progress: Progress) -> tuple[int, VerifyReport]:
     with catalog.reading() as reading:
         state = catalog.state(reading)
         files = _named_files(state)
@@ -72,7 +84,8 @@ def verify_index(root: Path, catalog: Catalog, progress: Progress) -> VerifyRepo
         problems.extend(f"{CATALOG}: {line}" for line in _content_problems(reading))
         if not problems:
             problems.extend(_cross_problems(root, state, reading))
-        return VerifyReport(tuple(problems), len(files), total, reading.count())
+        leftovers = tuple(sorted(_leftovers(root, state)))
+        return state.commits, VerifyReport(tuple(problems), len(files), total, reading.count(), leftovers)
 
 
 def _file_problems(path: Path, record: FileRecord) -> Iterator[str]:
@@ -100,8 +113,14 @@ def _extra_files(root: Path, state: CatalogState) -> Iterator[str]:
                 for p in path.iterdir()
                 if p.name not in named[path.name]
             )
-        elif path.name not in named and not path.name.startswith(CATALOG):
-            yield f"{path.name}: not named by the catalog (the next write removes what an unfinished one left)"
+        elif path.name not in named and not path.name.startswith(CATALOG) and not is_data_folder(path):
+            yield f"{path.name}: not part of the index; remove it"
+
+
+def _leftovers(root: Path, state: CatalogState) -> Iterator[str]:
+    """Folders of a write that is under way, or that did not finish: the next writer removes those."""
+    named = {folder for folder, _ in _named_files(state)}
+    return (path.name for path in root.iterdir() if path.name not in named and is_data_folder(path))
 
 
 def _database_problems(reading: Reading) -> Iterator[str]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from colbert_rag.errors import ModelMismatchError
 from colbert_rag.types import JsonValue, TextEncoder
 
-__all__ = ["NO_MODEL", "check_same_model", "encoder_for", "model_record"]
+__all__ = ["NO_MODEL", "check_dim", "check_same_model", "encoder_for", "model_record"]
 
 NO_MODEL: dict[str, JsonValue] = {"model": None}
 """What an index that takes vectors only remembers."""
+
+MOST_DIMENSIONS = 1024
 
 _ENCODER_PARTS = ("dim", "fingerprint", "encode_documents", "encode_queries")
 
@@ -44,9 +47,30 @@ def encoder_for(encoder: object | None, record: Mapping[str, JsonValue] | None =
     return Encoder(encoder)
 
 
+def check_dim(encoder: TextEncoder) -> int:
+    """The dimension of an encoder's vectors.
+
+    Raises:
+        ModelMismatchError: not an int from 1 to 1,024.
+    """
+    dim = encoder.dim
+    if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= MOST_DIMENSIONS:
+        msg = f"an index takes vectors of 1 to {MOST_DIMENSIONS:,} dimensions, the encoder's have {dim!r}."
+        raise ModelMismatchError(msg)
+    return dim
+
+
 def model_record(encoder: TextEncoder | None) -> dict[str, JsonValue]:
     """What an index remembers of its encoder."""
-    return dict(NO_MODEL) if encoder is None else dict(encoder.fingerprint)
+    if encoder is None:
+        return dict(NO_MODEL)
+    try:
+        # what is read back is what must compare equal: JSON has no tuples
+        record: dict[str, JsonValue] = json.loads(json.dumps(dict(encoder.fingerprint), allow_nan=False))
+    except (TypeError, ValueError) as err:
+        msg = f"the encoder's fingerprint must be what JSON can hold: {err}."
+        raise ModelMismatchError(msg) from err
+    return record
 
 
 def check_same_model(folder: Path, stored: Mapping[str, JsonValue], encoder: TextEncoder) -> None:
@@ -55,7 +79,7 @@ def check_same_model(folder: Path, stored: Mapping[str, JsonValue], encoder: Tex
     Raises:
         ModelMismatchError: naming every field that differs, stored and given.
     """
-    given: Mapping[str, Any] = encoder.fingerprint
+    given = model_record(encoder)
     differing = [key for key in sorted({*stored, *given} - {"model", "revision"}) if stored.get(key) != given.get(key)]
     if differing:
         fields = "; ".join(f"{key}: index {stored.get(key)!r}, encoder {given.get(key)!r}" for key in differing)

@@ -12,7 +12,7 @@ from colbert_rag.kernels import maxsim, token_similarities
 from colbert_rag.models import encoder_for
 from colbert_rag.search import best_passages
 from colbert_rag.types import Document, Passage, TextEncoder, TokenVectors
-from colbert_rag.validation import check_documents, check_k, check_queries
+from colbert_rag.validation import check_documents, check_k, check_queries, check_queries_encoded
 
 __all__ = ["EncodedTexts", "RankedText", "Reranker"]
 
@@ -90,7 +90,7 @@ class Reranker:
         encoded = texts if isinstance(texts, EncodedTexts) else self.encode(texts)
         if not encoded.texts:
             return []
-        (vectors,) = self.encoder.encode_queries([query])
+        (vectors,) = check_queries_encoded(self.encoder.encode_queries([query]), [query], self.encoder.dim)
         offsets = np.cumsum([0, *(len(t.vectors) for t in encoded.tokens)]).astype(np.int64)
         scores = maxsim(vectors, np.concatenate([t.vectors for t in encoded.tokens]), offsets)
         order = np.argsort(-scores, kind="stable")[:n]

@@ -155,12 +155,15 @@ class VerifyReport:
         files: Number of files that were read.
         bytes: Their size.
         documents: Number of documents whose record was checked.
+        leftovers: Folders that no commit names: of a write under way, or of one that did not finish
+            and that the next writer sweeps. They are no damage.
     """
 
     problems: tuple[str, ...]
     files: int
     bytes: int
     documents: int
+    leftovers: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:

@@ -14,14 +14,20 @@ from colbert_rag.errors import DuplicateIdError, InvalidDocumentError, InvalidQu
 from colbert_rag.types import Document, SearchConfig, TokenVectors
 
 __all__ = [
+    "check_commit_every",
+    "check_count",
     "check_create_options",
     "check_documents",
     "check_ids",
     "check_k",
     "check_queries",
+    "check_queries_encoded",
     "check_query_vectors",
     "check_search_config",
+    "check_stream",
+    "check_timeout",
     "check_token_vectors",
+    "check_vector_list",
     "metadata_json",
 ]
 
@@ -208,19 +214,47 @@ def _vectors_problem(vectors: Any, dim: int) -> str | None:
     return None
 
 
-def check_queries(queries: Sequence[object]) -> None:
-    """Check the texts of queries.
+def check_queries(queries: object) -> list[str]:
+    """The texts of queries.
 
     Raises:
-        InvalidQueryError: not a str, blank, too long, or not Unicode text.
+        InvalidQueryError: no list, or a query is not a str, blank, too long, or not Unicode text.
     """
+    if isinstance(queries, str) or not isinstance(queries, Iterable):
+        msg = f"queries must be a list of queries, found {type(queries).__name__}; for one query use search()."
+        raise InvalidQueryError(msg)
+    texts = list(queries)
     problems = [
         f"query number {n}: {problem.replace('the text', 'it')}"
-        for n, query in enumerate(queries)
+        for n, query in enumerate(texts)
         if (problem := _text_problem(query, _QUERY_BYTES))
     ]
     if problems:
         raise InvalidQueryError(_listed(problems, "Nothing was searched."))
+    return texts
+
+
+def check_vector_list(queries: object, dim: int) -> list[Any]:
+    """Queries that were encoded elsewhere, as ``(Q, D) float32`` arrays.
+
+    Raises:
+        InvalidQueryError: no list, or unusable vectors.
+    """
+    if isinstance(queries, str) or not isinstance(queries, Iterable):
+        msg = f"search_vectors takes a list of (Q, D) arrays, found {type(queries).__name__}."
+        raise InvalidQueryError(msg)
+    return [check_query_vectors(query, dim) for query in queries]
+
+
+def check_count(vectors: Sequence[object], texts: Sequence[object]) -> None:
+    """An encoder must give as many results as it got texts.
+
+    Raises:
+        InvalidVectorsError: it did not.
+    """
+    if len(vectors) != len(texts):
+        msg = f"the encoder gave {len(vectors)} results for {len(texts)} texts. Nothing was written."
+        raise InvalidVectorsError(msg)
 
 
 def check_query_vectors(query: Any, dim: int) -> Any:
@@ -229,12 +263,49 @@ def check_query_vectors(query: Any, dim: int) -> Any:
     Raises:
         InvalidQueryError: wrong shape or type, not finite, not of unit length.
     """
-    vectors = np.asarray(query)
+    try:
+        vectors = np.asarray(query)
+    except ValueError as err:
+        msg = f"query: the vectors are no array of the shape (Q, {dim}): {err}."
+        raise InvalidQueryError(msg) from err
     problem = _vectors_problem(vectors, dim)
     if problem:
         msg = f"query: {problem.replace('(T,', '(Q,').replace('T >= 1', 'Q >= 1')}."
         raise InvalidQueryError(msg)
     return np.ascontiguousarray(vectors, np.float32)
+
+
+def check_commit_every(value: object) -> None:
+    """How many documents a part of a write has.
+
+    Raises:
+        InvalidDocumentError: neither None nor an int of at least 1.
+    """
+    if value is not None and not _is_int(value, 1, 2**48):
+        msg = f"commit_every must be None or an int of at least 1, found {value!r}."
+        raise InvalidDocumentError(msg)
+
+
+def check_stream(documents: object) -> None:
+    """The argument of a write.
+
+    Raises:
+        InvalidDocumentError: not something to iterate over.
+    """
+    if not isinstance(documents, Iterable) or isinstance(documents, str | Mapping):
+        msg = f"documents must be a list or another iterable, found {type(documents).__name__}; wrap one in a list."
+        raise InvalidDocumentError(msg)
+
+
+def check_timeout(value: object) -> None:
+    """Seconds to wait for another writer.
+
+    Raises:
+        InvalidQueryError: not a number of 0 or more.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
+        msg = f"lock_timeout_s must be a number of seconds, 0 or more, found {value!r}."
+        raise InvalidQueryError(msg)
 
 
 def check_create_options(encoder: object, dim: object, bits: object, *thresholds: object) -> None:
@@ -259,6 +330,18 @@ def check_create_options(encoder: object, dim: object, bits: object, *thresholds
 
 def _is_int(value: object, least: int, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def check_queries_encoded(vectors: Sequence[Any], texts: Sequence[str], dim: int) -> list[Any]:
+    """What an encoder made of queries, as ``(Q, D) float32`` arrays.
+
+    Raises:
+        InvalidQueryError: too few or too many, or unusable vectors.
+    """
+    if len(vectors) != len(texts):
+        msg = f"the encoder gave {len(vectors)} results for {len(texts)} queries."
+        raise InvalidQueryError(msg)
+    return [check_query_vectors(query, dim) for query in vectors]
 
 
 def check_k(k: object) -> int:

@@ -30,6 +30,7 @@ from colbert_rag import (
     InvalidVectorsError,
     ModelMismatchError,
     ReadOnlyIndexError,
+    Reranker,
     SearchConfig,
     TokenVectors,
     UnsupportedFormatError,
@@ -39,6 +40,10 @@ from colbert_rag.testing import HashEncoder
 NewIndex = Callable[..., Index]
 # the first sentence of document d017
 QUERY = "spruce island amber zephyr n17"
+
+
+def make_words(n: int) -> str:
+    return f"river word{n} number{n % 7}"
 
 
 def brute_force(encoder: HashEncoder, documents: list[Document], query: str, k: int) -> list[tuple[str, float]]:
@@ -319,6 +324,47 @@ class TestWrites:
         assert index.get(document.id) == document
         assert index.search("b", k=1)[0].text == document.text
 
+    def test_exact_tokens_is_kept_to_within_one_long_call(
+        self, new_index: NewIndex, documents: list[Document], monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr("colbert_rag.ingest._MOST_PLAIN_TOKENS", 300)
+        index = new_index("exact", exact_tokens=10**6)
+        index.add(iter(documents))
+        assert not index.info().is_compressed
+        early = new_index("early", exact_tokens=200)
+        early.add(Document(f"x{n}", make_words(n)) for n in range(600))
+        assert early.info().is_compressed
+        assert len(early.search("river", k=1000)) == 600
+
+    def test_ids_can_be_deleted_while_they_are_iterated(self, new_index: NewIndex, documents: list[Document]):
+        index = new_index()
+        index.add(documents)
+        for document_id in index.ids():
+            index.delete([document_id])
+        assert len(index) == 0
+
+    def test_full_disk_is_a_typed_error_and_leaves_nothing_behind(self, new_index: NewIndex, documents: list[Document]):
+        index = new_index()
+        index.add(documents[:3])
+        index.close()
+        code = (
+            "import resource, signal, sys; from colbert_rag import Document, Index, StorageError\n"
+            "from colbert_rag.testing import HashEncoder\n"
+            "index = Index.open(sys.argv[1], HashEncoder(dim=32)); index.search('warm')\n"
+            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))\n"
+            "try: index.add(Document(f'n{i}', f'word{i} ' * 400) for i in range(300))\n"
+            "except StorageError as err: print(str(err)); index.close(); sys.exit(7)"
+        )
+        command = [sys.executable, "-c", code, str(index.path)]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert run.returncode == 7, run.stderr
+        assert "What was committed before stands" in run.stdout
+        with Index.open(index.path, HashEncoder(dim=32)) as again:
+            report = again.verify()
+            assert (len(again), report.ok, report.leftovers) == (3, True, ())
+            assert again.add(documents[3:]) == 197
+
 
 class TestVectors:
     def vectors(self, count: int = 3, dim: int = 8) -> TokenVectors:
@@ -371,6 +417,37 @@ class TestVectors:
         with pytest.raises(InvalidVectorsError, match="the length of the text"):
             index.add_vectors([(Document("a", "text"), tokens)])
 
+    def test_unusable_results_of_an_encoder_are_refused(self, tmp_path: Path, documents: list[Document]):
+        class Odd(HashEncoder):
+            change = staticmethod(lambda vectors: vectors)
+
+            def encode_queries(self, texts):
+                return self.change(super().encode_queries(texts))
+
+            def encode_documents(self, texts, *, progress=None):
+                return super().encode_documents(texts, progress=progress)[self.drop :]
+
+            drop = 0
+
+        encoder = Odd(dim=32)
+        with Index.create(tmp_path / "odd", encoder) as index:
+            index.add(documents)
+            for change in (
+                lambda vectors: [v[:, :4] for v in vectors],
+                lambda vectors: [v * np.nan for v in vectors],
+                lambda vectors: [v[:0] for v in vectors],
+                lambda vectors: [],
+            ):
+                encoder.change = change
+                with pytest.raises(InvalidQueryError):
+                    index.search("amber")
+                with pytest.raises(InvalidQueryError):
+                    Reranker(encoder).rerank("amber", ["a text"])
+            encoder.drop = 1
+            with pytest.raises(InvalidVectorsError, match="gave 1 results for 2 texts"):
+                index.add([Document("p", "one"), Document("q", "two")])
+            assert len(index) == 200
+
 
 class TestRefusals:
     @pytest.mark.parametrize(
@@ -411,6 +488,36 @@ class TestRefusals:
     def test_bad_k_is_refused(self, new_index: NewIndex, k: object):
         with pytest.raises(InvalidQueryError, match="k must be an int from 1 to 100,000"):
             new_index().search("x", k=k)  # type: ignore[arg-type]
+
+    def test_bad_streams_are_refused(self, new_index: NewIndex):
+        index = new_index()
+        for stream in (Document("a", "x"), None, 5, "text", {"a": "x"}):
+            with pytest.raises(InvalidDocumentError, match="must be a list"):
+                index.add(stream)  # type: ignore[arg-type]
+        for every in (0, -1, "a", True):
+            with pytest.raises(InvalidDocumentError, match="commit_every"):
+                index.add([], commit_every=every)  # type: ignore[arg-type]
+        for queries in (None, 5, "text"):
+            with pytest.raises(InvalidQueryError):
+                index.search_many(queries)  # type: ignore[arg-type]
+            with pytest.raises(InvalidQueryError):
+                index.search_vectors(queries)  # type: ignore[arg-type]
+        with pytest.raises(InvalidQueryError, match="no array"):
+            index.search_vectors([[[1.0, 2.0], [1.0]]])  # type: ignore[list-item]
+
+    def test_encoders_that_no_index_can_keep_are_refused(self, tmp_path: Path):
+        class Odd(HashEncoder):
+            @property
+            def fingerprint(self):
+                return {"model": None, "scale": np.float32(1)}
+
+        with pytest.raises(ModelMismatchError, match="1 to 1,024 dimensions"):
+            Index.create(tmp_path / "a", HashEncoder(dim=2048))
+        with pytest.raises(ModelMismatchError, match="JSON"):
+            Index.create(tmp_path / "a", Odd(dim=8))
+        with pytest.raises(InvalidQueryError, match="lock_timeout_s"):
+            Index.create(tmp_path / "a", HashEncoder(dim=8), lock_timeout_s=None)  # type: ignore[arg-type]
+        assert not (tmp_path / "a").exists()
 
     def test_bad_options_are_refused(self, new_index: NewIndex, tmp_path: Path):
         index = new_index()
@@ -548,6 +655,24 @@ class TestOpening:
         index.add(documents)
         with pickle.loads(pickle.dumps(index)) as again:
             assert again.search(QUERY, k=3) == index.search(QUERY, k=3)
+
+    def test_pickled_read_only_index_stays_read_only(self, new_index: NewIndex, encoder: HashEncoder):
+        with (
+            Index.open(new_index().path, encoder, read_only=True) as index,
+            pickle.loads(pickle.dumps(index)) as again,
+            pytest.raises(ReadOnlyIndexError),
+        ):
+            again.delete(["x"])
+
+    def test_an_index_stays_where_it_was_opened(
+        self, tmp_path: Path, encoder: HashEncoder, documents: list[Document], monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.chdir(tmp_path)
+        with Index.create("here", encoder) as index:
+            (tmp_path / "elsewhere").mkdir()
+            monkeypatch.chdir(tmp_path / "elsewhere")
+            index.add(documents)
+            assert index.search(QUERY, k=1)[0].id == "d017"
 
     def test_opening_maps_nothing(self, new_index: NewIndex, documents: list[Document]):
         index = new_index(exact_tokens=100)

@@ -23,6 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     try:
         app(arguments, prog_name="colbert-rag")
-    except ColbertRagError as error:
+    except BrokenPipeError:
+        # whoever read our output has had enough; the interpreter must not complain about it at exit
+        sys.stdout = None
+        sys.exit(0)
+    except (ColbertRagError, OSError) as error:
         say(f"{type(error).__name__}: {error}")
         sys.exit(1)

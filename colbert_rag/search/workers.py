@@ -10,6 +10,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from colbert_rag.errors import IndexClosedError
+
 __all__ = ["Workers"]
 
 # under this many tokens a second thread costs more than it saves (some 50 microseconds)
@@ -46,7 +48,11 @@ class Workers:
         cuts = np.searchsorted(tokens, np.arange(1, n_parts) * (tokens[-1] / n_parts)) + 1
         bounds = [0, *(int(cut) for cut in cuts), len(starts)]
         parts = [slice(a, b) for a, b in pairwise(bounds) if b > a]
-        others = [self._pool.submit(work, part) for part in parts[1:]]
+        try:
+            others = [self._pool.submit(work, part) for part in parts[1:]]
+        except RuntimeError as err:
+            msg = "the index was closed during a search. Open it again with Index.open."
+            raise IndexClosedError(msg) from err
         work(parts[0])
         for other in others:
             other.result()

@@ -3,7 +3,7 @@
 from colbert_rag.storage.catalog import Catalog, CatalogState, create_catalog
 from colbert_rag.storage.files import remove_folder, sha256_of
 from colbert_rag.storage.records import CodecRecord, FileRecord, IndexSettings, SegmentRecord
-from colbert_rag.storage.segment import Segment, SegmentWriter, TokenColumns, fresh_name
+from colbert_rag.storage.segment import Segment, SegmentWriter, TokenColumns, fresh_name, is_data_folder
 from colbert_rag.storage.transactions import Reading, StoredDocument, Writing
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Writing",
     "create_catalog",
     "fresh_name",
+    "is_data_folder",
     "remove_folder",
     "sha256_of",
 ]

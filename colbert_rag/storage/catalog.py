@@ -7,17 +7,19 @@ write lock for the length of its transaction, which the operating system frees w
 from __future__ import annotations
 
 import json
+import logging
 import os
+import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError, model_validator
 
 from colbert_rag.errors import CorruptIndexError, IndexClosedError, IndexExistsError, ReadOnlyIndexError
-from colbert_rag.storage.connection import CATALOG, check_format, connect, sqlite_errors
+from colbert_rag.storage.connection import CATALOG, IMMUTABLE, access_mode, check_format, connect, sqlite_errors
 from colbert_rag.storage.files import sync_folder
 from colbert_rag.storage.records import CodecRecord, IndexSettings, SegmentRecord
 from colbert_rag.storage.schema import SCHEMA
@@ -25,6 +27,8 @@ from colbert_rag.storage.transactions import Reading, Writing
 
 __all__ = ["Catalog", "CatalogState", "create_catalog"]
 
+
+_log = logging.getLogger(__name__)
 
 # a larger write-ahead log is folded into the catalog right after the commit that made it large
 _MOST_LOG_BYTES = 4 << 20
@@ -60,10 +64,8 @@ def create_catalog(folder: Path, settings: IndexSettings) -> None:
         OSError: the folder cannot be written.
     """
     path = folder / CATALOG
-    building = folder / _UNFINISHED
+    building = folder / f"{_UNFINISHED}-{secrets.token_hex(8)}"
     _make_empty_folder(folder)
-    for left_over in folder.glob(_UNFINISHED + "*"):
-        left_over.unlink()
     with sqlite_errors(folder):
         connection = sqlite3.connect(building, isolation_level=None)
         try:
@@ -74,8 +76,21 @@ def create_catalog(folder: Path, settings: IndexSettings) -> None:
             connection.close()
     with building.open("rb+") as file:
         os.fsync(file.fileno())
-    building.rename(path)
+    _publish(building, path)
     sync_folder(folder)
+
+
+def _publish(building: Path, path: Path) -> None:
+    """Give the catalog its name; the second of two creators is refused, whatever the timing."""
+    try:
+        os.link(building, path)
+    except FileExistsError as err:
+        msg = f"{path.parent}: another process has just created an index here. Open it with Index.open."
+        raise IndexExistsError(msg) from err
+    except OSError:  # a file system without hard links
+        building.rename(path)
+    finally:
+        building.unlink(missing_ok=True)
 
 
 def _make_empty_folder(folder: Path) -> None:
@@ -86,6 +101,13 @@ def _make_empty_folder(folder: Path) -> None:
         msg = f"{folder}: exists and is not an empty folder. Choose another path for the index."
         raise IndexExistsError(msg)
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def _fold_log(connection: sqlite3.Connection) -> None:
+    """Fold the write-ahead log into the catalog, unless a reader needs it; what was committed stands either way."""
+    with suppress(sqlite3.OperationalError):
+        connection.execute("PRAGMA busy_timeout = 0")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
 
 class Catalog:
@@ -100,7 +122,7 @@ class Catalog:
     def __init__(self, folder: Path, *, read_only: bool = False, lock_timeout_s: float = 30.0) -> None:
         self.folder = folder
         self.read_only = read_only
-        self._timeout_s = lock_timeout_s
+        self.lock_timeout_s = lock_timeout_s
         self._process = os.getpid()
         self._guard = threading.Lock()
         self._idle: list[Reading] = []
@@ -111,7 +133,7 @@ class Catalog:
         except BaseException:
             connection.close()
             raise
-        self._idle.append(Reading(connection))
+        self._give_back(Reading(connection))
 
     def close(self) -> None:
         """Close every idle connection; one that is in use closes when its transaction ends."""
@@ -149,15 +171,15 @@ class Catalog:
         if self.read_only or not os.access(self.folder / CATALOG, os.W_OK):
             msg = f"{self.folder}: the index is open for reading only. Open it without read_only, with write access."
             raise ReadOnlyIndexError(msg)
-        connection = connect(self.folder, write=True, timeout_s=self._timeout_s)
+        connection = connect(self.folder, write=True, timeout_s=self.lock_timeout_s)
         try:
             with sqlite_errors(self.folder):
                 connection.execute("BEGIN IMMEDIATE")
                 yield Writing(connection)
                 connection.execute("UPDATE state SET commits = commits + 1")
                 connection.execute("COMMIT")
-                if self._log_bytes() > _MOST_LOG_BYTES:
-                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if self._log_bytes() > _MOST_LOG_BYTES:
+                _fold_log(connection)
         finally:
             # closing rolls back what was not committed
             connection.close()
@@ -168,11 +190,13 @@ class Catalog:
 
     def vacuum(self) -> None:
         """Give the space of deleted rows back to the file system; commits nothing."""
-        connection = connect(self.folder, write=True, timeout_s=self._timeout_s)
+        connection = connect(self.folder, write=True, timeout_s=self.lock_timeout_s)
         try:
-            with sqlite_errors(self.folder):
-                connection.execute("VACUUM")
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            connection.execute("VACUUM")
+            _fold_log(connection)
+        except sqlite3.OperationalError as err:
+            # the compaction stands; only its space is given back later
+            _log.warning("%s: could not shrink the catalog now: %s", self.folder, err)
         finally:
             connection.close()
 
@@ -199,11 +223,12 @@ class Catalog:
         with self._guard:
             if self._idle:
                 return self._idle.pop()
-        return Reading(connect(self.folder, write=False, timeout_s=self._timeout_s))
+        return Reading(connect(self.folder, write=False, timeout_s=self.lock_timeout_s))
 
     def _give_back(self, reading: Reading) -> None:
         with self._guard:
-            if not self._is_closed:
+            # an immutable view would never see a later commit, so it serves one transaction only
+            if not self._is_closed and access_mode(self.folder) != IMMUTABLE:
                 self._idle.append(reading)
                 return
         reading.connection.close()

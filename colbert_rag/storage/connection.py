@@ -14,13 +14,16 @@ from colbert_rag.errors import (
     IndexNotFoundError,
     MissingDependencyError,
     ReadOnlyIndexError,
+    StorageError,
     UnsupportedFormatError,
 )
 from colbert_rag.storage.schema import APPLICATION_ID, FORMAT_VERSION
 
-__all__ = ["CATALOG", "check_format", "connect", "sqlite_errors"]
+__all__ = ["CATALOG", "IMMUTABLE", "access_mode", "check_format", "connect", "sqlite_errors"]
 
 CATALOG = "catalog.sqlite"
+IMMUTABLE = "mode=ro&immutable=1"
+"""How a catalog is opened that this process may not write and nobody has open: it sees no later commit."""
 
 # the first with STRICT tables
 _LEAST_SQLITE = (3, 37)
@@ -39,7 +42,7 @@ def connect(folder: Path, *, write: bool, timeout_s: float) -> sqlite3.Connectio
         raise IndexNotFoundError(msg)
     with sqlite_errors(folder):
         connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?{_mode(folder, path)}",
+            f"{path.absolute().as_uri()}?{access_mode(folder)}",
             uri=True,
             timeout=timeout_s,
             isolation_level=None,
@@ -58,14 +61,23 @@ def connect(folder: Path, *, write: bool, timeout_s: float) -> sqlite3.Connectio
     return connection
 
 
-def _mode(folder: Path, path: Path) -> str:
+def access_mode(folder: Path) -> str:
+    """How this process can open the catalog, as part of SQLite's URI.
+
+    Raises:
+        ReadOnlyIndexError: see :func:`connect`.
+    """
+    path = folder / CATALOG
     if os.access(folder, os.W_OK) and os.access(path, os.W_OK):
         return "mode=rw"
     log = path.with_name(path.name + "-wal")
+    if path.with_name(path.name + "-shm").exists():
+        # a writer has the index open (or left it so): its log can be read along
+        return "mode=ro"
     if log.exists() and log.stat().st_size > 0:
         msg = f"{folder}: the last writer did not finish and the folder is read-only. Open it once with write access."
         raise ReadOnlyIndexError(msg)
-    return "mode=ro&immutable=1"
+    return IMMUTABLE
 
 
 def check_format(connection: sqlite3.Connection, folder: Path) -> None:
@@ -107,9 +119,10 @@ def sqlite_errors(folder: Path) -> Iterator[None]:
         if "readonly" in text or "read-only" in text:
             msg = f"{folder}: the index cannot be written ({text}). Check the permissions of the folder."
             raise ReadOnlyIndexError(msg) from err
-        if "disk is full" in text:
-            msg = f"{folder}: the disk is full; nothing of this call was kept. Free space and repeat it."
-            raise OSError(28, msg) from err
+        if "disk is full" in text or "disk I/O error" in text or "unable to open database file" in text:
+            what = "What was committed before stands. Free space and repeat."
+            msg = f"{folder}: the disk is full or failing ({text}). {what}"
+            raise StorageError(msg) from err
         msg = f"{folder / CATALOG}: {text}. Run: colbert-rag verify {folder}"
         raise CorruptIndexError(msg) from err
     except sqlite3.DatabaseError as err:

@@ -14,6 +14,8 @@ import os
 import re
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,7 +24,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from colbert_rag.errors import CorruptIndexError
+from colbert_rag.errors import CorruptIndexError, StorageError
 from colbert_rag.storage.records import FileRecord
 
 __all__ = ["ArrayWriter", "map_array", "remove_folder", "sha256_of", "sync_folder", "write_array"]
@@ -48,22 +50,25 @@ class ArrayWriter:
         self._dtype = np.dtype(dtype).newbyteorder("<")
         self._row_shape = row_shape
         self.n_rows = 0
-        self._file = path.open("xb")
-        self._file.write(bytes(_HEADER_BYTES))
+        with _disk_errors(path):
+            self._file = path.open("xb")
+            self._file.write(bytes(_HEADER_BYTES))
 
     def append(self, rows: NDArray[Any]) -> None:
         """Append ``(n, *row_shape)`` rows."""
         block = np.ascontiguousarray(rows, self._dtype)
-        self._file.write(block.reshape(-1).view(np.uint8).data)
+        with _disk_errors(self._path):
+            self._file.write(block.reshape(-1).view(np.uint8).data)
         self.n_rows += len(block)
 
     def flush(self) -> None:
         """Hand everything appended so far to the operating system."""
-        self._file.flush()
+        with _disk_errors(self._path):
+            self._file.flush()
 
     def finish(self) -> FileRecord:
         """Write the header, make the file durable and describe it."""
-        with self._file as file:
+        with _disk_errors(self._path), self._file as file:
             file.seek(0)
             file.write(_header(self._dtype, (self.n_rows, *self._row_shape)))
             file.flush()
@@ -72,13 +77,24 @@ class ArrayWriter:
 
     def abandon(self) -> None:
         """Close without finishing; the file is left to whoever removes its folder."""
-        self._file.close()
+        # closing writes what is buffered, which a full disk refuses again
+        with suppress(OSError):
+            self._file.close()
 
     def __enter__(self) -> ArrayWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self.abandon()
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as err:
+        msg = f"{path}: cannot be written ({err.strerror}). What was committed before stands. Free space and repeat."
+        raise StorageError(msg) from err
 
 
 def write_array(path: Path, array: NDArray[Any]) -> FileRecord:
@@ -102,7 +118,7 @@ def map_array(folder: Path, record: FileRecord, dtype: str, row_shape: tuple[int
         CorruptIndexError: the file is missing, is no regular file, or differs in size, type or shape.
     """
     path = _safe_path(folder, record)
-    header = _read_header(path)
+    header = _read_header(path, record)
     expected = _header(np.dtype(dtype), (n_rows, *row_shape))
     if header != expected:
         msg = f"{path}: the array header differs from what the catalog expects ({dtype} {(n_rows, *row_shape)})."
@@ -111,7 +127,10 @@ def map_array(folder: Path, record: FileRecord, dtype: str, row_shape: tuple[int
     if record.size != _HEADER_BYTES + data_bytes:
         msg = f"{path}: {record.size} bytes in the catalog, {_HEADER_BYTES + data_bytes} for its shape."
         raise CorruptIndexError(msg)
-    raw = np.memmap(path, np.uint8, "r")
+    try:
+        raw = np.memmap(path, np.uint8, "r")
+    except OSError as err:
+        raise _missing(path, record) from err
     return raw[_HEADER_BYTES:].view(np.ndarray).view(dtype).reshape(n_rows, *row_shape)
 
 
@@ -123,8 +142,7 @@ def _safe_path(folder: Path, record: FileRecord) -> Path:
     try:
         status, outside = path.lstat(), folder.is_symlink()
     except OSError as err:
-        msg = f"{path}: missing or unreadable, the catalog expects {record.size} bytes. Restore it from a backup."
-        raise CorruptIndexError(msg) from err
+        raise _missing(path, record) from err
     if outside or not stat.S_ISREG(status.st_mode):
         msg = f"{path}: not a regular file of the index."
         raise CorruptIndexError(msg)
@@ -134,9 +152,18 @@ def _safe_path(folder: Path, record: FileRecord) -> Path:
     return path
 
 
-def _read_header(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(_HEADER_BYTES)
+def _read_header(path: Path, record: FileRecord) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEADER_BYTES)
+    except OSError as err:
+        raise _missing(path, record) from err
+
+
+def _missing(path: Path, record: FileRecord) -> CorruptIndexError:
+    return CorruptIndexError(
+        f"{path}: missing or unreadable, the catalog expects {record.size} bytes. Restore it from a backup."
+    )
 
 
 def _header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:

@@ -16,7 +16,7 @@ from colbert_rag.storage.files import ArrayWriter, map_array, sync_folder, write
 from colbert_rag.storage.records import FileRecord, SegmentRecord
 from colbert_rag.storage.spans import pack_spans, unpack_spans
 
-__all__ = ["Segment", "SegmentWriter", "TokenColumns", "fresh_name"]
+__all__ = ["Segment", "SegmentWriter", "TokenColumns", "fresh_name", "is_data_folder"]
 
 TokenColumns = Mapping[str, NDArray[Any]]
 """Arrays with one row per token: ``vectors``, or ``centroid_ids``, ``codes`` and ``factors``."""
@@ -25,6 +25,11 @@ TokenColumns = Mapping[str, NDArray[Any]]
 def fresh_name(kind: str) -> str:
     """A folder name that was never used."""
     return f"{kind}-{secrets.token_hex(8)}"
+
+
+def is_data_folder(path: Path) -> bool:
+    """Whether a path looks like a folder that :func:`fresh_name` named."""
+    return path.name.startswith(("segment-", "codec-")) and path.is_dir() and not path.is_symlink()
 
 
 class SegmentWriter:

@@ -60,14 +60,35 @@ def test_creating_in_a_folder_of_something_else_is_refused(tmp_path, settings):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_what_an_interrupted_creation_left_is_replaced(tmp_path, settings):
-    for name in ("catalog.sqlite.new", "catalog.sqlite.new-journal", "catalog.sqlite.new-wal"):
+def test_what_an_interrupted_creation_left_is_in_nobodys_way(tmp_path, settings):
+    left = {"catalog.sqlite.new-1", "catalog.sqlite.new-1-journal", "catalog.sqlite.new-1-wal"}
+    for name in left:
         (tmp_path / name).write_bytes(b"half a page")
     create_catalog(tmp_path, settings)
-    assert [path.name for path in tmp_path.iterdir()] == ["catalog.sqlite"]
+    assert {path.name for path in tmp_path.iterdir()} == {"catalog.sqlite", *left}
     catalog = Catalog(tmp_path)
     assert state(catalog).commits == 0
     catalog.close()
+
+
+def test_the_second_of_two_creators_never_replaces_the_first(tmp_path, settings, monkeypatch):
+    create_catalog(tmp_path, settings)
+    before = (tmp_path / "catalog.sqlite").read_bytes()
+    # as if the other process had created its index right after our look at the folder
+    monkeypatch.setattr("colbert_rag.storage.catalog._make_empty_folder", lambda folder: None)
+    with pytest.raises(IndexExistsError, match="another process"):
+        create_catalog(tmp_path, settings)
+    assert (tmp_path / "catalog.sqlite").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["catalog.sqlite"]
+
+
+def test_what_fails_after_a_commit_does_not_fail_the_write(catalog, store, monkeypatch):
+    monkeypatch.setattr("colbert_rag.storage.catalog._MOST_LOG_BYTES", -1)
+    with catalog.reading() as reading:
+        assert reading.count() == 0
+        # the reader keeps the log from being folded
+        store({"a": "text"})
+    assert ids(catalog) == ["a"]
 
 
 def test_a_write_is_committed_at_the_end_of_its_block(catalog, store):

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from colbert_rag.errors import CorruptIndexError
+from colbert_rag.errors import CorruptIndexError, StorageError
 from colbert_rag.storage.files import (
     DTYPES,
     ArrayWriter,
@@ -88,7 +88,7 @@ def test_other_byte_orders_and_memory_orders_are_stored_as_ours(tmp_path):
 
 def test_an_existing_file_is_never_overwritten(stored):
     folder, _ = stored
-    with pytest.raises(FileExistsError):
+    with pytest.raises(StorageError, match="cannot be written"):
         write_array(folder / "rows.npy", ROWS)
 
 
