@@ -156,9 +156,14 @@ def residual_scores(
             for q in range(n_query):
                 base = q * dim
                 dot = np.int32(0)
-                # without the casts numba widens to int64 and the loop is not vectorised
-                for d in range(dim):
-                    dot = np.int32(dot + np.int32(np.int32(z[d]) * np.int32(query[base + d])))
+                # without the casts numba widens to int64 and the loop is not vectorised; a constant length
+                # lets LLVM unroll the usual case
+                if dim == np.uint64(128):
+                    for d in range(np.uint64(128)):
+                        dot = np.int32(dot + np.int32(np.int32(z[d]) * np.int32(query[base + d])))
+                else:
+                    for d in range(dim):
+                        dot = np.int32(dot + np.int32(np.int32(z[d]) * np.int32(query[base + d])))
                 dots[q] = dot
             centroid = np.uint64(centroid_ids[i])
             scale = scales[np.uint64(factors[i, np.uint64(0)])]

@@ -82,7 +82,7 @@ def test_matches_on_both_sides_of_a_border_without_a_blank_stay_apart():
         ("one", ["one"]),
         ("no end of sentence here", ["no end of sentence here"]),
         ("a.b is no end, 3.14 neither", ["a.b is no end, 3.14 neither"]),
-        ('He said "Stop." Then he left.', ['He said "Stop.', "Then he left."]),
+        ('He said "Stop." Then he left.', ['He said "Stop."', "Then he left."]),
         ("Wait... what?! No.", ["Wait...", "what?!", "No."]),
         ("line one\nline two\n\n\nline three", ["line one", "line two", "line three"]),
         ("これは文です。次の文！三つ目？終わり", ["これは文です。", "次の文！", "三つ目？", "終わり"]),
