@@ -130,7 +130,7 @@ class Answers:
         is_fused: bool = False,
     ) -> list[Hit]:
         documents = reading.documents([key for key, _ in scored])
-        passages = find_passages(snapshot, documents, query, config.passages)
+        passages = find_passages(snapshot, documents, query, config.passages, self._threads())
         n_query = None if is_fused else len(query)
         return [_hit(documents[key], score, passages.get(key, ()), n_query) for key, score in scored]
 

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from colbert_rag.codec import EncodedTokens
 from colbert_rag.kernels import token_similarities
-from colbert_rag.search import SegmentView, Snapshot, best_passages
+from colbert_rag.search import SegmentView, Snapshot, Workers, best_passages
 from colbert_rag.types import Document, Float32Array, Passage
 
 __all__ = ["find_passages"]
 
 # documents are looked at together up to this many tokens: 8 MB of float32 at 128 dimensions
 _GROUP_TOKENS = 16_384
+_TOKENS_PER_THREAD = 1_000
 
 
 class _Place(NamedTuple):
@@ -31,7 +32,7 @@ class _Place(NamedTuple):
 
 
 def find_passages(
-    snapshot: Snapshot, documents: Mapping[int, Document], query: Float32Array, n_passages: int
+    snapshot: Snapshot, documents: Mapping[int, Document], query: Float32Array, n_passages: int, workers: Workers
 ) -> dict[int, tuple[Passage, ...]]:
     """The best passages of each document.
 
@@ -40,6 +41,7 @@ def find_passages(
         documents: By key.
         query: ``(Q, D) float32``.
         n_passages: For each document at most; 0 gives nothing.
+        workers: Threads to spread over.
 
     Returns:
         Passages by key, best first.
@@ -50,15 +52,25 @@ def find_passages(
     asked = query if snapshot.codec is None else snapshot.codec.rotate(query)
     found = {}
     for group in _groups(_places(snapshot, sorted(documents))):
-        similarities = token_similarities(asked, _vectors(snapshot, group))
-        first = 0
-        for place in group:
-            last = first + place.tokens.stop - place.tokens.start
+        for place, similarities in zip(group, _similarities(snapshot, group, asked, workers), strict=True):
             spans = place.view.segment.spans(place.position)
-            text = documents[place.key].text
-            found[place.key] = best_passages(text, spans, similarities[first:last], n_passages)
-            first = last
+            found[place.key] = best_passages(documents[place.key].text, spans, similarities, n_passages)
     return found
+
+
+def _similarities(
+    snapshot: Snapshot, group: Sequence[_Place], asked: Float32Array, workers: Workers
+) -> list[Float32Array]:
+    """For each document ``(T, Q) float32``."""
+    ends = np.cumsum([place.tokens.stop - place.tokens.start for place in group])
+    starts = np.concatenate([[0], ends[:-1]])
+    out = np.empty((int(ends[-1]), len(asked)), np.float32)
+
+    def fill(part: slice) -> None:
+        out[starts[part.start] : ends[part.stop - 1]] = token_similarities(asked, _vectors(snapshot, group[part]))
+
+    workers.spread(fill, starts, ends, _TOKENS_PER_THREAD)
+    return np.split(out, ends[:-1])
 
 
 def _places(snapshot: Snapshot, keys: Sequence[int]) -> Iterator[_Place]:

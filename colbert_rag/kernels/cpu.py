@@ -105,7 +105,7 @@ def approximate_scores(table: Any, centroid_ids: Any, starts: Any, ends: Any, ou
     *(
         t.void(
             *(_in(t.int16, 1), _in(t.float32, 1), _in(t.float32, 2)),
-            *(_in(t.int16, 2), _in(t.float32, 1), _in(t.float32, 1)),
+            *(_in(t.int16, 2), _in(t.float32, 1), _in(t.float32, 1), t.float32),
             *(_in(ids, 1), _in(t.uint8, 2), _in(t.uint8, 2)),
             *(*_RANGE, _out(t.float32, 1)),
         )
@@ -119,6 +119,7 @@ def residual_scores(
     byte_levels: Any,
     scales: Any,
     norms: Any,
+    slack: Any,
     centroid_ids: Any,
     codes: Any,
     factors: Any,
@@ -143,6 +144,12 @@ def residual_scores(
         for q in range(n_query):
             best[q] = -np.inf
         for i in range(np.uint64(starts[n]), np.uint64(ends[n])):
+            centroid = np.uint64(centroid_ids[i])
+            n_promising = np.int32(0)
+            for q in range(n_query):
+                n_promising += np.int32(centroid_scores[centroid, q] + slack > best[q])
+            if n_promising == 0:
+                continue
             if per_byte == np.uint64(2):
                 for j in range(n_bytes):
                     byte = np.uint64(codes[i, j])
@@ -165,7 +172,6 @@ def residual_scores(
                     for d in range(dim):
                         dot = np.int32(dot + np.int32(np.int32(z[d]) * np.int32(query[base + d])))
                 dots[q] = dot
-            centroid = np.uint64(centroid_ids[i])
             scale = scales[np.uint64(factors[i, np.uint64(0)])]
             norm = norms[np.uint64(factors[i, np.uint64(1)])]
             for q in range(n_query):

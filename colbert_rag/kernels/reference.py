@@ -180,6 +180,7 @@ def residual_scores(
     documents: tuple[IntArray, IntArray],
     grid: QuantiserGrid,
     bits: int,
+    slack: float = np.inf,
 ) -> Float32Array:
     """MaxSim with compressed tokens, without rebuilding their vectors.
 
@@ -194,6 +195,8 @@ def residual_scores(
         documents: Starts and ends, ``(N,) int64`` each.
         grid: As in :func:`quantise`.
         bits: 1, 2, 4 or 8.
+        slack: A token is passed over when for no query token its centroid's score comes within this
+            of the best similarity of the tokens before it; infinite: no token is.
 
     Returns:
         ``(N,) float32``.
@@ -203,7 +206,14 @@ def residual_scores(
     dots = (z @ query.T.astype(np.int32)).astype(np.float32)
     scales = grid.scales[factors[:, 0]][:, None]
     similarity = (centroid_scores[centroid_ids] + scales * (query_scale * dots)) * grid.norms[factors[:, 1]][:, None]
-    return np.array([similarity[a:b].max(axis=0).sum() for a, b in zip(*documents, strict=True)], np.float32)
+    total = np.empty(len(documents[0]), np.float32)
+    for n, (start, end) in enumerate(zip(*documents, strict=True)):
+        best = np.full(query.shape[0], -np.inf, np.float32)
+        for i in range(start, end):
+            if (centroid_scores[centroid_ids[i]] + np.float32(slack) > best).any():
+                best = np.maximum(best, similarity[i])
+        total[n] = best.sum()
+    return total
 
 
 def inverted_lists(

@@ -13,7 +13,9 @@ from colbert_rag.types import Float32Array, Passage
 __all__ = ["best_passages"]
 
 _SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*(\s+)|(\n+)|[。！？][\"'”’)\]]*(\s*)")
-_END_CHARACTERS = np.array([ord(c) for c in "\n.!?。！？"], np.uint32)
+_END_CHARACTERS = "\n.!?。！？"
+_IS_END = np.zeros(max(map(ord, _END_CHARACTERS)) + 2, np.bool_)
+_IS_END[[ord(c) for c in _END_CHARACTERS]] = True
 # a stretch without sentence ends is cut near this length, so that a passage can be read at a glance
 _MOST_CHARACTERS = 400
 
@@ -69,7 +71,7 @@ def _breaks(text: str) -> Iterator[tuple[int, int]]:
     # a regular expression tried at every character takes longer than all else in this file
     characters = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     passed = 0
-    for position in np.flatnonzero(np.isin(characters, _END_CHARACTERS)).tolist():
+    for position in np.flatnonzero(_IS_END[np.minimum(characters, len(_IS_END) - 1)]).tolist():
         match = _SENTENCE_END.match(text, position) if position >= passed else None
         if match is not None:
             yield match.span(match.lastindex or 0)

@@ -45,10 +45,11 @@ def asked(rng, n_query, dim, bits):
     return query, padded.reshape(-1), scale, rng.uniform(-1, 1, (K, n_query)).astype(np.float32)
 
 
-def fast_residual_scores(flat, scale, centroid_scores, tokens, starts, ends, bits, dim):
+def fast_residual_scores(flat, scale, centroid_scores, tokens, starts, ends, bits, dim, slack=np.inf):
     g = grid(bits, dim)
     out = np.full(len(starts), np.nan, np.float32)
-    cpu.residual_scores(flat, scale, centroid_scores, g.byte_levels, g.scales, g.norms, *tokens, starts, ends, out)
+    tables = (g.byte_levels, g.scales, g.norms, np.float32(slack))
+    cpu.residual_scores(flat, scale, centroid_scores, *tables, *tokens, starts, ends, out)
     return out
 
 
@@ -111,6 +112,20 @@ def test_residual_scores_equal_the_reference(rng, bounds, dim, bits):
             query, scale, centroid_scores, tokens, (starts, ends), grid(bits, dim), bits
         )
         np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-5 * n_query)
+
+
+@pytest.mark.parametrize("slack", [0.0, 0.1, 0.5])
+def test_residual_scores_pass_over_the_same_tokens_as_the_reference(rng, bounds, slack):
+    dim, bits = 96, 4
+    starts, ends = bounds(7)
+    tokens = compressed(rng, max(ends), dim, bits)
+    query, flat, scale, centroid_scores = asked(rng, 31, dim, bits)
+    found = fast_residual_scores(flat, scale, centroid_scores, tokens, starts, ends, bits, dim, slack)
+    documents = (starts, ends)
+    expected = reference.residual_scores(query, scale, centroid_scores, tokens, documents, grid(bits, dim), bits, slack)
+    complete = reference.residual_scores(query, scale, centroid_scores, tokens, documents, grid(bits, dim), bits)
+    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-3)
+    assert (expected <= complete).all()
 
 
 def test_residual_scores_hold_the_largest_integers_of_1024_dimensions():
