@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from colbert_rag import errors
+from colbert_rag import errors, filters
 from colbert_rag.errors import *  # noqa: F403
 from colbert_rag.types import Document, Hit, IndexInfo, Passage, SearchConfig, TextEncoder, TokenVectors, VerifyReport
 from colbert_rag.version import __version__
@@ -40,6 +40,7 @@ __all__ = [  # noqa: PLE0604
     "TokenVectors",
     "VerifyReport",
     "__version__",
+    "filters",
     *errors.__all__,
 ]
 

@@ -1,27 +1,30 @@
-"""From query vectors to hits: keeps the newest commit mapped and fills in texts and evidence."""
+"""From queries to hits: keeps the newest commit mapped and fills in texts and evidence."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from colbert_rag.callers import caller_errors_raised
 from colbert_rag.errors import CorruptIndexError
 from colbert_rag.evidence import find_passages
-from colbert_rag.search import Snapshot, Workers, open_snapshot, rank
-from colbert_rag.storage import Catalog, Reading
-from colbert_rag.types import Document, Float32Array, Hit, Passage, SearchConfig
+from colbert_rag.rankings import Question, Scope, Scored, exact_scores, rankings, relevance_of
+from colbert_rag.search import Snapshot, Workers, narrowed, open_snapshot, word_passages
+from colbert_rag.selection import CheckedFilter, Selections
+from colbert_rag.storage import Catalog, Reading, words_of
+from colbert_rag.types import Document, Hit, Mode, Passage, SearchConfig
 
 __all__ = ["Answers"]
 
-# reciprocal rank fusion: the constant and depth of Cormack et al. 2009
-_FUSION_CONSTANT = 60
-_FUSION_DEPTH = 100
 # a reader that meets a merge maps the newer commit instead; merges are rarer than this many in a row
 _ATTEMPTS = 5
 
-Scored = list[tuple[int, float]]
 R = TypeVar("R")
 
 
@@ -34,6 +37,7 @@ class Answers:
         self._workers: Workers | None = None
         self._snapshot: Snapshot | None = None
         self._guard = threading.Lock()
+        self._selections = Selections()
 
     def close(self) -> None:
         """Let go of the maps and end the threads."""
@@ -42,49 +46,61 @@ class Answers:
         if workers is not None:
             workers.close()
 
-    def semantic(self, queries: Sequence[Float32Array], k: int, config: SearchConfig) -> list[list[Hit]]:
-        """Late interaction; one list of hits for each ``(Q, D) float32`` query."""
-
-        def answer(reading: Reading, snapshot: Snapshot) -> list[list[Hit]]:
-            ranked = [self._best(reading, snapshot, query, k, config) for query in queries]
-            return [
-                self._hits(reading, snapshot, query, scored, config)
-                for query, scored in zip(queries, ranked, strict=True)
-            ]
-
-        return self._read(answer)
-
-    def lexical(self, texts: Sequence[str], k: int) -> list[list[Hit]]:
-        """BM25 over words; one list of hits for each query."""
-        with self._catalog.reading() as reading:
-            hits = []
-            for text in texts:
-                scored = reading.bm25(text, k)
-                documents = reading.documents([key for key, _ in scored])
-                hits.append([_hit(documents[key], score, ()) for key, score in scored])
-            return hits
-
-    def hybrid(
-        self, texts: Sequence[str], queries: Sequence[Float32Array], k: int, config: SearchConfig
+    def search(
+        self, questions: Sequence[Question], k: int, mode: Mode, chosen: CheckedFilter | None, config: SearchConfig
     ) -> list[list[Hit]]:
-        """Late interaction and BM25, fused by their ranks."""
-        depth = max(k, _FUSION_DEPTH)
+        """The best ``k`` documents for each question, all from one commit.
 
-        def answer(reading: Reading, snapshot: Snapshot) -> list[list[Hit]]:
-            hits = []
-            for text, query in zip(texts, queries, strict=True):
-                both = (self._best(reading, snapshot, query, depth, config), reading.bm25(text, depth))
-                hits.append(self._hits(reading, snapshot, query, _fused(reading, both, k), config, is_fused=True))
-            return hits
+        Args:
+            questions: With vectors, unless the mode is "bm25" and diversity is 0.
+            k: At least 1.
+            mode: What to rank by.
+            chosen: A checked filter, None for every document.
+            config: How hard to try.
+        """
 
-        return self._read(answer)
+        def answer(reading: Reading, commits: int) -> list[list[Hit]]:
+            scope = self._scope(reading, commits, chosen)
+            found = rankings(scope, questions, k, mode, config)
+            documents = reading.documents(list({key for scored in found for key, _ in scored}))
+            if mode == "bm25":
+                return [
+                    _lexical_hits(question, scored, documents, config)
+                    for question, scored in zip(questions, found, strict=True)
+                ]
+            snapshot, is_fused = scope.snapshot(), mode == "hybrid"
 
-    def _read(self, answer: Callable[[Reading, Snapshot], R]) -> R:
+            def hits(pair: tuple[Question, Scored], workers: Workers) -> list[Hit]:
+                return _hits(replace(scope, workers=workers), snapshot, *pair, documents, config, is_fused=is_fused)
+
+            return scope.workers.each(hits, list(zip(questions, found, strict=True)))
+
+        with caller_errors_raised():
+            return self._read(answer)
+
+    def _scope(self, reading: Reading, commits: int, chosen: CheckedFilter | None) -> Scope:
+        if chosen is None:
+            return Scope(self._root, reading, lambda: self._current(reading, commits), None, self._threads())
+        keys = self._selections.keys(reading, commits, chosen)
+        snapshot = self._narrowed(reading, commits, keys)
+        return Scope(self._root, reading, snapshot, frozenset(keys.tolist()), self._threads())
+
+    def _narrowed(self, reading: Reading, commits: int, keys: NDArray[np.int64]) -> Callable[[], Snapshot]:
+        made: list[Snapshot] = []
+
+        def snapshot() -> Snapshot:
+            if not made:
+                made.append(narrowed(self._current(reading, commits), keys))
+            return made[0]
+
+        return snapshot
+
+    def _read(self, answer: Callable[[Reading, int], R]) -> R:
         for attempt in range(_ATTEMPTS):
             with self._catalog.reading() as reading:
                 commits = reading.commits()
                 try:
-                    return answer(reading, self._current(reading, commits))
+                    return answer(reading, commits)
                 except CorruptIndexError:
                     # a merge may have removed a file between our reading of the catalog and our mapping of it
                     if attempt + 1 == _ATTEMPTS or not self._has_moved_on(commits):
@@ -108,43 +124,45 @@ class Answers:
                 self._workers = Workers()
             return self._workers
 
-    def _best(self, reading: Reading, snapshot: Snapshot, query: Float32Array, k: int, config: SearchConfig) -> Scored:
-        """Keys and scores of the best ``k``; equal scores are ordered by id."""
-        ranking = rank(snapshot, query, k, config, self._threads())
-        keys, scores = ranking.keys.tolist(), ranking.scores.tolist()
-        ids = reading.ids_of(keys)
-        if len(ids) < len(keys):
-            msg = f"{self._root}: there are vectors of documents without a record. Run: colbert-rag verify {self._root}"
-            raise CorruptIndexError(msg)
-        order = sorted(range(len(keys)), key=lambda n: (-scores[n], ids[keys[n]]))[:k]
-        return [(keys[n], scores[n]) for n in order]
 
-    def _hits(
-        self,
-        reading: Reading,
-        snapshot: Snapshot,
-        query: Float32Array,
-        scored: Scored,
-        config: SearchConfig,
-        *,
-        is_fused: bool = False,
-    ) -> list[Hit]:
-        documents = reading.documents([key for key, _ in scored])
-        passages = find_passages(snapshot, documents, query, config.passages, self._threads())
-        n_query = None if is_fused else len(query)
-        return [_hit(documents[key], score, passages.get(key, ()), n_query) for key, score in scored]
+def _hits(
+    scope: Scope,
+    snapshot: Snapshot,
+    question: Question,
+    scored: Scored,
+    documents: dict[int, Document],
+    config: SearchConfig,
+    *,
+    is_fused: bool,
+) -> list[Hit]:
+    here = {key: documents[key] for key, _ in scored}
+    passages = find_passages(snapshot, here, question.vectors, config.passages, scope.workers)
+    semantic = exact_scores(scope, question, set(here)) if is_fused else dict(scored)
+    n_query = len(question.vectors)
+    return [
+        _hit(here[key], score, passages.get(key, ()), relevance_of(semantic[key], n_query)) for key, score in scored
+    ]
 
 
-def _fused(reading: Reading, rankings: Sequence[Scored], k: int) -> Scored:
-    """Reciprocal rank fusion; the score is the sum of ``1 / (60 + rank)``."""
-    totals: dict[int, float] = {}
-    for ranking in rankings:
-        for place, (key, _) in enumerate(ranking, start=1):
-            totals[key] = totals.get(key, 0.0) + 1 / (_FUSION_CONSTANT + place)
-    ids = reading.ids_of(list(totals))
-    return sorted(totals.items(), key=lambda item: (-item[1], ids[item[0]]))[:k]
+def _lexical_hits(
+    question: Question, scored: Scored, documents: dict[int, Document], config: SearchConfig
+) -> list[Hit]:
+    words = words_of(question.text) if config.passages else []
+    return [
+        _hit(documents[key], score, word_passages(documents[key].text, words, config.passages), 0.0)
+        for key, score in scored
+    ]
 
 
-def _hit(document: Document, score: float, passages: tuple[Passage, ...], n_query: int | None = None) -> Hit:
-    relevance = 0.0 if n_query is None else min(1.0, max(0.0, score / n_query))
-    return Hit(document.id, score, document.text, dict(document.metadata), passages, relevance)
+def _hit(document: Document, score: float, passages: tuple[Passage, ...], relevance: float) -> Hit:
+    return Hit(
+        id=document.id,
+        score=score,
+        text=document.text,
+        metadata=dict(document.metadata),
+        passages=passages,
+        relevance=relevance,
+        heading=document.heading,
+        ref_id=document.ref_id,
+        extra=document.extra,
+    )

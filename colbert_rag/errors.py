@@ -4,6 +4,7 @@
     ├── InvalidDocumentError   (ValueError)     a document, an id or metadata is refused
     ├── InvalidVectorsError    (ValueError)     token vectors are refused
     ├── InvalidQueryError      (ValueError)     a query or a search option is refused
+    ├── InvalidFilterError     (ValueError)     a metadata filter is refused
     ├── DuplicateIdError       (ValueError)     an id is in the index already, or twice in one batch
     ├── IndexExistsError       (FileExistsError)
     ├── IndexNotFoundError     (FileNotFoundError)
@@ -34,6 +35,7 @@ __all__ = [
     "IndexLockedError",
     "IndexNotFoundError",
     "InvalidDocumentError",
+    "InvalidFilterError",
     "InvalidQueryError",
     "InvalidVectorsError",
     "MissingDependencyError",
@@ -64,6 +66,10 @@ class InvalidVectorsError(ColbertRagError, ValueError):
 
 class InvalidQueryError(ColbertRagError, ValueError):
     """A query or a search option is refused."""
+
+
+class InvalidFilterError(ColbertRagError, ValueError):
+    """A metadata filter is refused."""
 
 
 class DuplicateIdError(ColbertRagError, ValueError):

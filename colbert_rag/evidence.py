@@ -13,7 +13,7 @@ from colbert_rag.kernels import token_similarities
 from colbert_rag.search import SegmentView, Snapshot, Workers, best_passages
 from colbert_rag.types import Document, Float32Array, Passage
 
-__all__ = ["find_passages"]
+__all__ = ["find_passages", "token_vectors"]
 
 # documents are looked at together up to this many tokens: 8 MB of float32 at 128 dimensions
 _GROUP_TOKENS = 16_384
@@ -56,6 +56,11 @@ def find_passages(
             spans = place.view.segment.spans(place.position)
             found[place.key] = best_passages(documents[place.key].text, spans, similarities, n_passages)
     return found
+
+
+def token_vectors(snapshot: Snapshot, keys: Sequence[int]) -> dict[int, NDArray[np.floating[Any]]]:
+    """The stored vectors of documents by key, ``(T, D)`` each; rotated where the index is compressed."""
+    return {place.key: _vectors(snapshot, [place]) for place in _places(snapshot, sorted(keys))}
 
 
 def _similarities(

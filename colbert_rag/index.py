@@ -7,46 +7,38 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 from colbert_rag.answers import Answers
+from colbert_rag.asking import Asking, Terms
+from colbert_rag.callers import caller_errors_raised
 from colbert_rag.codec import require_faiss
-from colbert_rag.errors import InvalidDocumentError, InvalidQueryError, ModelMismatchError
-from colbert_rag.ingest import CallerError, Encode, batches_of, caller_errors_kept, chunks_of, write_session
+from colbert_rag.errors import IndexExistsError, IndexNotFoundError, InvalidDocumentError, ModelMismatchError
+from colbert_rag.ingest import write_session
 from colbert_rag.inspection import index_info, verify_index
 from colbert_rag.models import NO_MODEL, check_dim, check_same_model, encoder_for, model_record
+from colbert_rag.selection import Filter, checked_filter, selected_keys
 from colbert_rag.storage import Catalog, IndexSettings, create_catalog
 from colbert_rag.types import (
     Document,
     Float32Array,
     Hit,
     IndexInfo,
+    Mode,
     Progress,
     SearchConfig,
     TextEncoder,
     TokenVectors,
     VerifyReport,
 )
-from colbert_rag.validation import (
-    check_commit_every,
-    check_create_options,
-    check_documents,
-    check_ids,
-    check_k,
-    check_queries,
-    check_queries_encoded,
-    check_stream,
-    check_timeout,
-    check_vector_list,
-)
-from colbert_rag.validation import check_search_config as checked
+from colbert_rag.validation import check_create_options, check_ids, check_limit, check_timeout
+from colbert_rag.writing import encode_documents, write_documents
 
-__all__ = ["Index", "Mode"]
-
-Mode: TypeAlias = Literal["maxsim", "bm25", "hybrid"]
-MODES = ("maxsim", "bm25", "hybrid")
+__all__ = ["Index"]
 
 _DEFAULT = SearchConfig()
+# documents of find() that are read at once
+_PAGE = 256
 
 
 class Index:
@@ -67,8 +59,9 @@ class Index:
         self._path = path
         self._catalog = catalog
         self._encoder = encoder
-        self._answers = Answers(path, catalog)
         self._encoder_guard = threading.Lock()
+        self._answers = Answers(path, catalog)
+        self._asking = Asking(self._answers, lambda: self.encoder, lambda: self._settings().dim)
 
     @classmethod
     def create(
@@ -154,6 +147,29 @@ class Index:
             catalog.close()
             raise
 
+    @classmethod
+    def open_or_create(
+        cls, path: str | Path, encoder: TextEncoder | str | None = None, *, lock_timeout_s: float = 30.0
+    ) -> Index:
+        """Open the index in a folder; where there is none, create it, with the defaults of :meth:`create`.
+
+        Raises:
+            IndexExistsError: the folder holds something else.
+            ModelMismatchError: the index there was built with another model than the given one.
+        """
+        try:
+            return cls.open(path, encoder, lock_timeout_s=lock_timeout_s)
+        except IndexNotFoundError:
+            pass
+        try:
+            return cls.create(path, encoder, lock_timeout_s=lock_timeout_s)
+        except IndexExistsError as err:
+            # another process may have created it between the two attempts
+            try:
+                return cls.open(path, encoder, lock_timeout_s=lock_timeout_s)
+            except IndexNotFoundError:
+                raise err from None
+
     @property
     def path(self) -> Path:
         """The folder."""
@@ -237,53 +253,40 @@ class Index:
         def encode(chunk: Sequence[Document]) -> list[TokenVectors]:
             return [vectors.pop(document.id) for document in chunk]
 
-        return self._write(stripped(), None, progress, replace=False, encode=encode)
+        return write_documents(self._path, self._catalog, stripped(), encode, progress or _silent, replace=False)
 
     def _write(
-        self,
-        documents: Iterable[Document],
-        commit_every: int | None,
-        progress: Progress | None,
-        *,
-        replace: bool,
-        encode: Encode | None = None,
+        self, documents: Iterable[Document], commit_every: int | None, progress: Progress | None, *, replace: bool
     ) -> int:
-        check_stream(documents)
-        check_commit_every(commit_every)
-        if isinstance(documents, Sequence):
-            check_documents(documents)
-        total = len(documents) if isinstance(documents, Sequence) else None
+        def encode(chunk: Sequence[Document]) -> list[TokenVectors]:
+            return encode_documents(self.encoder, chunk)
+
         tell = progress or _silent
-        make_vectors = encode or self._encode
-        written = seen = 0
-        try:
-            for batch in batches_of(caller_errors_kept(documents), commit_every):
-                with write_session(self._path, self._catalog, tell) as session:
-                    for chunk in chunks_of(batch):
-                        check_documents(chunk)
-                        written += session.add(chunk, make_vectors, replace=replace)
-                        seen += len(chunk)
-                        tell("index", seen, total)
-                    session.finish()
-        except CallerError as err:
-            raise err.cause from None
-        return written
+        return write_documents(
+            self._path, self._catalog, documents, encode, tell, commit_every=commit_every, replace=replace
+        )
 
-    def _encode(self, documents: Sequence[Document]) -> list[TokenVectors]:
-        return self.encoder.encode_documents([document.text for document in documents])
+    def delete(self, ids: Iterable[str] | None = None, *, filter: Filter | None = None) -> int:
+        """Delete documents by id or by what they say of themselves. They are gone from every later search.
 
-    def delete(self, ids: Iterable[str]) -> int:
-        """Delete documents; unknown ids are left out. They are gone from every later search.
+        Args:
+            ids: Ids; unknown ones are left out.
+            filter: Given instead of ids: see :meth:`search`. ``{}`` is every document.
 
         Returns:
             The number of documents deleted.
 
         Raises:
-            InvalidDocumentError: ids are not a list of str.
+            InvalidDocumentError: ids are not a list of str, or not exactly one of the two is given.
+            InvalidFilterError: the filter is refused.
         """
-        wanted = list(dict.fromkeys(check_ids(ids)))
-        with write_session(self._path, self._catalog, _silent) as session:
-            deleted = session.delete(wanted)
+        if (ids is None) == (filter is None):
+            msg = "delete() takes ids or a filter, exactly one of them; filter={} deletes every document."
+            raise InvalidDocumentError(msg)
+        wanted = [] if ids is None else list(dict.fromkeys(check_ids(ids)))
+        chosen = None if filter is None else checked_filter(filter)
+        with caller_errors_raised(), write_session(self._path, self._catalog, _silent) as session:
+            deleted = session.delete(wanted) if chosen is None else session.delete_matching(chosen)
             session.finish()
         return deleted
 
@@ -318,6 +321,24 @@ class Index:
             found = list(reading.ids())
         yield from found
 
+    def find(self, filter: Filter | None = None, *, limit: int | None = None) -> Iterator[Document]:
+        """The documents that a filter holds for, by rising id.
+
+        Args:
+            filter: As in :meth:`search`; None for every document.
+            limit: How many at most; None for all.
+
+        Raises:
+            InvalidFilterError: the filter is refused.
+        """
+        chosen = checked_filter({} if filter is None else filter)
+        most = check_limit(limit)
+        with caller_errors_raised(), self._catalog.reading() as reading:
+            ids = sorted(reading.ids_of(selected_keys(reading, chosen)).values())[:most]
+        # page by page: a transaction that waits on its caller would hold up every later write
+        for start in range(0, len(ids), _PAGE):
+            yield from self.get_many(ids[start : start + _PAGE])
+
     def __len__(self) -> int:
         with self._catalog.reading() as reading:
             return reading.count()
@@ -328,14 +349,24 @@ class Index:
         except InvalidDocumentError:
             return False
 
-    def search(self, query: str, k: int = 10, *, mode: Mode = "maxsim", config: SearchConfig = _DEFAULT) -> list[Hit]:
+    def search(
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        mode: Mode = "maxsim",
+        filter: Filter | None = None,
+        config: SearchConfig = _DEFAULT,
+    ) -> list[Hit]:
         """Rank documents for one query.
 
         Args:
             query: A text that is not blank.
             k: 1 to 100,000; more than there are documents gives all of them.
-            mode: "maxsim" (late interaction), "bm25" (words) or "hybrid" (both, by reciprocal rank
-                fusion, Cormack et al. 2009).
+            mode: "maxsim" (late interaction), "bm25" (words) or "hybrid" (both, joined as ``config`` says).
+            filter: Which documents may be found, decided before anything is ranked: a mapping such as
+                ``{"year": {"$gte": 2020}}``, a condition of ``colbert_rag.filters``, or a function of
+                the document; see docs/how-to/filters.md.
             config: How hard to try.
 
         Returns:
@@ -343,43 +374,55 @@ class Index:
 
         Raises:
             InvalidQueryError: the query, k, mode or config is refused.
+            InvalidFilterError: the filter is refused.
             CorruptIndexError: the index is damaged.
         """
-        return self.search_many([query], k, mode=mode, config=config)[0]
+        return self.search_many([query], k, mode=mode, filter=filter, config=config)[0]
 
     def search_many(
-        self, queries: Sequence[str], k: int = 10, *, mode: Mode = "maxsim", config: SearchConfig = _DEFAULT
+        self,
+        queries: Sequence[str],
+        k: int = 10,
+        *,
+        mode: Mode = "maxsim",
+        filter: Filter | None = None,
+        config: SearchConfig = _DEFAULT,
     ) -> list[list[Hit]]:
         """Rank documents for several queries, encoded in one forward pass; one list of hits each."""
-        texts = check_queries(queries)
-        if mode not in MODES:
-            msg = f"mode must be one of {', '.join(MODES)}, found {mode!r}."
-            raise InvalidQueryError(msg)
-        k, config = check_k(k), checked(config)
-        if not texts:
-            return []
-        if mode == "bm25":
-            return self._answers.lexical(texts, k)
-        vectors = check_queries_encoded(self.encoder.encode_queries(texts), texts, self._settings().dim)
-        if mode == "hybrid":
-            return self._answers.hybrid(texts, vectors, k, config)
-        return self._answers.semantic(vectors, k, config)
+        return self._asking.texts(queries, Terms.of(k, mode, filter, config))
+
+    async def asearch(
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        mode: Mode = "maxsim",
+        filter: Filter | None = None,
+        config: SearchConfig = _DEFAULT,
+    ) -> list[Hit]:
+        """Like :meth:`search`, off the event loop; concurrent callers share one forward pass."""
+        return await self._asking.text(query, Terms.of(k, mode, filter, config))
 
     def search_vectors(
-        self, queries: Sequence[Float32Array], k: int = 10, *, config: SearchConfig = _DEFAULT
+        self,
+        queries: Sequence[Float32Array],
+        k: int = 10,
+        *,
+        filter: Filter | None = None,
+        config: SearchConfig = _DEFAULT,
     ) -> list[list[Hit]]:
         """Rank documents for queries that were encoded elsewhere.
 
         Args:
             queries: A list of ``(Q, D) float32`` arrays, unit rows.
             k: As in :meth:`search`.
+            filter: As in :meth:`search`.
             config: As in :meth:`search`.
 
         Raises:
             InvalidQueryError: vectors are refused: shape, type, not finite, not of unit length.
         """
-        vectors = check_vector_list(queries, self._settings().dim)
-        return self._answers.semantic(vectors, check_k(k), checked(config)) if vectors else []
+        return self._asking.vectors(queries, Terms.of(k, "maxsim", filter, config))
 
     def info(self) -> IndexInfo:
         """What the index holds and how large it is."""
@@ -391,6 +434,7 @@ class Index:
 
     def close(self) -> None:
         """Free files and threads; safe to call twice."""
+        self._asking.close()
         self._answers.close()
         self._catalog.close()
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
@@ -15,65 +13,30 @@ from colbert_rag.codec import Codec
 from colbert_rag.errors import DuplicateIdError
 from colbert_rag.merging import columns_of, finish_segment, merge, save_codec, segments_to_merge, train_on
 from colbert_rag.search import SegmentView, column_shape, open_snapshot, view_of
+from colbert_rag.selection import CheckedFilter, selected_keys
 from colbert_rag.storage import (
     Catalog,
     CodecRecord,
     Segment,
     SegmentRecord,
     SegmentWriter,
+    StoredDocument,
     Writing,
+    content_of,
     is_data_folder,
     remove_folder,
 )
 from colbert_rag.types import Document, Progress, TokenVectors
-from colbert_rag.validation import check_count, check_token_vectors, metadata_json
+from colbert_rag.validation import check_count, check_token_vectors
 
-__all__ = ["CallerError", "Encode", "WriteSession", "batches_of", "caller_errors_kept", "chunks_of", "write_session"]
+__all__ = ["Encode", "WriteSession", "write_session"]
 
-# documents that are encoded and written together: bounds memory, and is enough for full batches
-_CHUNK_DOCUMENTS = 256
-_CHUNK_CHARACTERS = 2_000_000
 # plain vectors of one call that wait on disk for a codec: 1 GB at 128 dimensions
 _MOST_PLAIN_TOKENS = 4_000_000
 # a codec is trained again when the corpus has grown by this factor, which doubles the centroids
 _STALE_FACTOR = 4
 
 Encode = Callable[[Sequence[Document]], Sequence[TokenVectors]]
-
-
-class CallerError(Exception):
-    """An error of the caller's own database while documents are read from it, not to be taken for one of the index."""
-
-    def __init__(self, cause: sqlite3.Error) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
-
-
-def caller_errors_kept(documents: Iterable[Document]) -> Iterator[Document]:
-    """The same documents; an sqlite3 error among them is raised as :class:`CallerError`."""
-    iterator = iter(documents)
-    while True:
-        try:
-            document = next(iterator)
-        except StopIteration:
-            return
-        except sqlite3.Error as err:
-            raise CallerError(err) from err
-        yield document
-
-
-def chunks_of(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """Lists of documents that are small enough to be held in memory with their vectors."""
-    chunk: list[Document] = []
-    characters = 0
-    for document in documents:
-        chunk.append(document)
-        characters += len(document.text) if isinstance(getattr(document, "text", None), str) else 0
-        if len(chunk) >= _CHUNK_DOCUMENTS or characters >= _CHUNK_CHARACTERS:
-            yield chunk
-            chunk, characters = [], 0
-    if chunk:
-        yield chunk
 
 
 @contextmanager
@@ -150,8 +113,8 @@ class WriteSession:
     def _unchanged_left_out(self, documents: Sequence[Document]) -> list[Document]:
         stored = self._writing.find([document.id for document in documents])
         known = self._writing.documents([row.key for row in stored])
-        same = {d.id: (d.text, metadata_json(d.metadata)) for d in known.values()}
-        return [d for d in documents if same.get(d.id) != (d.text, metadata_json(d.metadata))]
+        same = {d.id: (d.ref_id, content_of(d)) for d in known.values()}
+        return [d for d in documents if same.get(d.id) != (d.ref_id, content_of(d))]
 
     def _check_ids(self, documents: Sequence[Document], *, replace: bool) -> None:
         found = self._writing.find([document.id for document in documents])
@@ -170,10 +133,7 @@ class WriteSession:
         writer = self._open_writer()
         columns = columns_of(np.concatenate([t.vectors for t in tokens]), self._codec)
         writer.append(keys, [np.asarray(t.spans, np.int32) for t in tokens], columns)
-        rows = (
-            (key, document, metadata_json(document.metadata), len(t.vectors))
-            for key, document, t in zip(keys, documents, tokens, strict=True)
-        )
+        rows = ((key, document, len(t.vectors)) for key, document, t in zip(keys, documents, tokens, strict=True))
         self._writing.add_documents(rows)
         if self._codec is None and writer.n_tokens >= max(_MOST_PLAIN_TOKENS, self._settings.exact_tokens):
             self._close_segment()
@@ -188,7 +148,14 @@ class WriteSession:
 
     def delete(self, ids: Sequence[str]) -> int:
         """Delete documents; unknown ids are left out. Returns how many there were."""
-        found = self._writing.find(ids)
+        return self._remove(self._writing.find(ids))
+
+    def delete_matching(self, chosen: CheckedFilter) -> int:
+        """Delete the documents that a checked filter holds for. Returns how many there were."""
+        keys = selected_keys(self._writing, chosen)
+        return self._remove(self._writing.find(list(self._writing.ids_of(keys).values())))
+
+    def _remove(self, found: Sequence[StoredDocument]) -> int:
         self._writing.remove_documents(found)
         return len(found)
 
@@ -263,18 +230,3 @@ def _sweep(root: Path, named: set[str]) -> None:
     for path in root.iterdir():
         if path.name not in named and is_data_folder(path):
             remove_folder(path)
-
-
-def batches_of(documents: Iterable[Document], size: int | None) -> Iterator[Iterator[Document]]:
-    """Cut a stream into streams of ``size`` documents without holding any of them."""
-    iterator = iter(documents)
-    while True:
-        head = list(islice(iterator, 1))
-        if not head:
-            return
-        yield _chain(head, iterator, size)
-
-
-def _chain(head: list[Document], rest: Iterator[Document], size: int | None) -> Iterator[Document]:
-    yield from head
-    yield from (rest if size is None else islice(rest, size - 1))

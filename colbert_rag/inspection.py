@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from colbert_rag.errors import ColbertRagError
+from colbert_rag.errors import ColbertRagError, CorruptIndexError
+from colbert_rag.filters import attributes
 from colbert_rag.search import open_snapshot
 from colbert_rag.storage import Catalog, CatalogState, FileRecord, Reading, is_data_folder, sha256_of
 from colbert_rag.storage.connection import CATALOG
+from colbert_rag.storage.rows import content_checksum, document_of
 from colbert_rag.storage.schema import FORMAT_VERSION
-from colbert_rag.storage.transactions import content_checksum
 from colbert_rag.types import IndexInfo, Progress, VerifyReport
 
 __all__ = ["index_info", "verify_index"]
@@ -84,6 +84,7 @@ def _verify_commit(root: Path, catalog: Catalog, progress: Progress) -> tuple[in
         problems.extend(f"{CATALOG}: {line}" for line in _content_problems(reading))
         if not problems:
             problems.extend(_cross_problems(root, state, reading))
+            problems.extend(f"{CATALOG}: {line}" for line in _attribute_problems(reading))
         leftovers = tuple(sorted(_leftovers(root, state)))
         return state.commits, VerifyReport(tuple(problems), len(files), total, reading.count(), leftovers)
 
@@ -134,14 +135,27 @@ def _database_problems(reading: Reading) -> Iterator[str]:
 
 
 def _content_problems(reading: Reading) -> Iterator[str]:
-    for _, document_id, text, metadata, checksum in reading.content_rows():
-        if content_checksum(document_id, text, metadata) != checksum:
-            yield f"document {document_id!r}: id, text or metadata differ from what was committed (crc32)"
+    for checksum, _, document_id, ref_id, *content in reading.content_rows():
+        if content_checksum(document_id, ref_id, *content) != checksum:
+            yield f"document {document_id!r}: what is stored differs from what was committed (crc32)"
             continue
         try:
-            json.loads(metadata)
-        except ValueError:
-            yield f"document {document_id!r}: metadata is not JSON"
+            document_of(document_id, ref_id, *content)
+        except CorruptIndexError as err:
+            yield str(err)
+
+
+def _attribute_problems(reading: Reading) -> Iterator[str]:
+    """Whether filters see what the metadata says."""
+    n_expected = 0
+    for key, document in reading.all_documents():
+        expected = attributes(document.metadata)
+        n_expected += len(expected)
+        if not reading.has_attributes(key, expected):
+            yield f"document {document.id!r}: what it is filtered by is not what its metadata says"
+    n_stored = reading.count_attributes()
+    if n_stored > n_expected:
+        yield f"{n_stored - n_expected:,} attributes to filter by belong to no document's metadata"
 
 
 def _cross_problems(root: Path, state: CatalogState, reading: Reading) -> Iterator[str]:

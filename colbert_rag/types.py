@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "MODES",
     "Document",
     "Float16Array",
     "Float32Array",
     "Hit",
     "IndexInfo",
     "JsonValue",
+    "Mode",
     "Passage",
     "Progress",
     "SearchConfig",
@@ -26,6 +28,11 @@ __all__ = [
 
 JsonValue: TypeAlias = Any
 """What JSON can hold: None, bool, int, float, str, and lists and string-keyed dicts of these."""
+
+Mode: TypeAlias = Literal["maxsim", "bm25", "hybrid"]
+"""What documents are ranked by: late interaction, words, or both."""
+
+MODES = ("maxsim", "bm25", "hybrid")
 
 Float32Array: TypeAlias = NDArray[np.float32]
 Float16Array: TypeAlias = NDArray[np.float16]
@@ -42,11 +49,17 @@ class Document:
         id: 1 to 512 bytes of UTF-8, no control characters; unique in an index.
         text: The text to be searched; not blank.
         metadata: What JSON can hold, with string keys; comes back unchanged with every hit.
+        heading: Encoded and searched for words ahead of the text, such as a title; never part of a passage.
+        ref_id: The id of the source that this document was cut from.
+        extra: What an adapter keeps beside the metadata; not searched, not filtered.
     """
 
     id: str
     text: str
     metadata: Mapping[str, JsonValue] = field(default_factory=dict)
+    heading: str = field(default="", kw_only=True)
+    ref_id: str | None = field(default=None, kw_only=True)
+    extra: JsonValue = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +107,11 @@ class Hit:
         text: The document's text.
         metadata: The document's metadata.
         passages: Evidence, best first; empty where token spans are not known.
-        relevance: For MaxSim: ``score`` divided by the number of query vectors, clipped to 0..1; 0 in
-            the other modes, whose scores have no such bound.
+        relevance: MaxSim divided by the number of query vectors, clipped to 0..1, whatever the mode
+            ranked by; 0 where no MaxSim was computed, which is mode "bm25".
+        heading: The document's heading.
+        ref_id: The document's source.
+        extra: What an adapter kept beside the metadata.
     """
 
     id: str
@@ -104,6 +120,9 @@ class Hit:
     metadata: dict[str, JsonValue]
     passages: tuple[Passage, ...] = ()
     relevance: float = 0.0
+    heading: str = ""
+    ref_id: str | None = None
+    extra: JsonValue = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +135,21 @@ class SearchConfig:
         n_probe: Inverted lists opened per query token, where a segment is probed and not scanned.
         exact: Score every document with its decoded vectors, no pruning at all.
         passages: Evidence passages per hit; 0 turns them off.
+        fusion: How mode "hybrid" joins its two rankings: "rrf" by ranks, "weighted" by scores.
+        maxsim_weight: The share of MaxSim in the fusion, 0 to 1; BM25 has the rest.
+        diversity: 0 ranks by score alone; towards 1, hits that resemble a hit above them fall back
+            (maximal marginal relevance, Carbonell and Goldstein 1998; its lambda is ``1 - diversity``).
+        fetch_k: The best documents that diversity chooses from; ``k`` where that is more.
     """
 
     n_candidates: int = 128
     n_probe: int = 8
     exact: bool = False
     passages: int = 1
+    fusion: Literal["rrf", "weighted"] = "rrf"
+    maxsim_weight: float = 0.5
+    diversity: float = 0.0
+    fetch_k: int = 20
 
 
 @dataclass(frozen=True, slots=True)

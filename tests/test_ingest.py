@@ -2,11 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from colbert_rag import Document, DuplicateIdError, Index, InvalidVectorsError, TokenVectors
-from colbert_rag.ingest import batches_of, chunks_of
 from colbert_rag.testing import HashEncoder
 
 NEVER = 10**9
@@ -54,44 +51,6 @@ def assert_holds(index, path, expected):
     assert len(folders(path)) == index.info().n_segments + index.info().is_compressed
 
 
-class TestChunks:
-    @given(st.lists(st.integers(0, 12), max_size=60))
-    def test_chunks_hold_all_documents_in_order_and_are_as_long_as_they_may_be(self, lengths):
-        stream = [Document(str(n), "x" * length) for n, length in enumerate(lengths)]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("colbert_rag.ingest._CHUNK_DOCUMENTS", 5)
-            patch.setattr("colbert_rag.ingest._CHUNK_CHARACTERS", 20)
-            chunks = list(chunks_of(iter(stream)))
-        assert [d for chunk in chunks for d in chunk] == stream
-        for chunk in chunks:
-            assert 1 <= len(chunk) <= 5
-            assert sum(len(d.text) for d in chunk[:-1]) < 20
-        assert all(len(chunk) == 5 or sum(len(d.text) for d in chunk) >= 20 for chunk in chunks[:-1])
-
-    def test_what_is_no_document_is_passed_on_to_be_refused(self):
-        assert list(chunks_of([None, "text", Document("a", 7)])) == [[None, "text", Document("a", 7)]]
-
-    @settings(deadline=None)
-    @given(st.integers(0, 40), st.none() | st.integers(1, 50))
-    def test_batches_cut_a_stream_without_reading_ahead(self, n, size):
-        pulled = []
-
-        def stream():
-            for i in range(n):
-                pulled.append(i)
-                yield i
-
-        batches = []
-        for batch in batches_of(stream(), size):
-            batches.append([])
-            for item in batch:
-                assert pulled[-1] == item
-                batches[-1].append(item)
-        assert [i for batch in batches for i in batch] == list(range(n))
-        assert all(len(batch) == (size or n) for batch in batches[:-1])
-        assert all(batches)
-
-
 class TestAdding:
     def test_a_stream_is_encoded_in_chunks_and_never_held_whole(self, make, path):
         ahead = []
@@ -119,7 +78,7 @@ class TestAdding:
         assert_holds(index, path, documents(0, 1_000))
 
     def test_an_id_that_occurs_again_in_a_later_chunk_rolls_everything_back(self, make, path, monkeypatch):
-        monkeypatch.setattr("colbert_rag.ingest._CHUNK_DOCUMENTS", 10)
+        monkeypatch.setattr("colbert_rag.writing._CHUNK_DOCUMENTS", 10)
         index = make()
         index.add(documents(0, 5))
         repeated = [*documents(5, 40), Document("d7", "another text")]
@@ -184,7 +143,7 @@ class TestCompression:
         assert_holds(index, path, documents(0, 1))
 
     def test_one_large_call_is_compressed_on_the_way(self, make, path, monkeypatch):
-        monkeypatch.setattr("colbert_rag.ingest._CHUNK_DOCUMENTS", 10)
+        monkeypatch.setattr("colbert_rag.writing._CHUNK_DOCUMENTS", 10)
         monkeypatch.setattr("colbert_rag.ingest._MOST_PLAIN_TOKENS", 90)
         index = make(exact_tokens=60)
         index.add(iter(documents(0, 100)))
@@ -226,7 +185,7 @@ class TestInterruption:
 
     @pytest.fixture(params=[NEVER, 60], ids=["plain", "compressed"])
     def index(self, request, make, monkeypatch):
-        monkeypatch.setattr("colbert_rag.ingest._CHUNK_DOCUMENTS", 10)
+        monkeypatch.setattr("colbert_rag.writing._CHUNK_DOCUMENTS", 10)
         index = make(exact_tokens=request.param)
         index.add(documents(0, 30))
         return index

@@ -8,7 +8,7 @@ import sqlite3
 import pytest
 
 from colbert_rag import ColbertRagError, CorruptIndexError, Document, Index
-from colbert_rag.storage.transactions import content_checksum
+from colbert_rag.storage.rows import content_checksum
 from colbert_rag.testing import HashEncoder
 
 TEXTS = [f"word{n} alpha{n % 7} and something longer{n} to be found" for n in range(12)]
@@ -147,19 +147,38 @@ def test_a_folder_of_an_unfinished_write_is_no_damage(path):
         "UPDATE content SET text = text || '!' WHERE key = 2",
         "UPDATE content SET metadata = '{}' WHERE key = 2",
         "UPDATE content SET checksum = checksum + 1 WHERE key = 2",
+        "UPDATE content SET heading = 'other' WHERE key = 2",
+        "UPDATE content SET extra = '1' WHERE key = 2",
         "UPDATE documents SET id = 'other' WHERE key = 2",
+        "UPDATE documents SET ref_id = 'other' WHERE key = 2",
     ],
 )
 def test_a_changed_record_is_found(path, sql):
     tamper(path, sql)
     [line] = verify(path).problems
-    assert "id, text or metadata differ from what was committed (crc32)" in line
+    assert "what is stored differs from what was committed (crc32)" in line
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("UPDATE attributes SET value = value + 1 WHERE key = 2", "document 'd1': what it is filtered by"),
+        ("DELETE FROM attributes WHERE key = 2", "document 'd1': what it is filtered by"),
+        ("INSERT INTO attributes VALUES ('more', 1, 2)", "1 attributes to filter by belong to no document's metadata"),
+        ("INSERT INTO attributes VALUES ('more', 1, 999)", "1 attributes to filter by belong to no"),
+    ],
+)
+def test_attributes_that_do_not_agree_with_the_metadata_are_found(path, sql, words):
+    tamper(path, sql)
+    [line] = verify(path).problems
+    assert words in line
 
 
 def test_metadata_that_is_not_json_is_found_though_its_checksum_fits(path):
-    checksum = content_checksum("d1", TEXTS[1], "{")
+    checksum = content_checksum("d1", None, "", TEXTS[1], "{", None)
     tamper(path, "UPDATE content SET metadata = '{', checksum = ? WHERE key = 2", checksum)
-    assert verify(path).problems == ("catalog.sqlite: document 'd1': metadata is not JSON",)
+    [line] = verify(path).problems
+    assert "catalog.sqlite: document 'd1': the stored metadata is not JSON" in line
 
 
 def test_every_page_of_the_catalog_that_is_overwritten_is_found(path):

@@ -16,9 +16,13 @@ INTEGRATIONS = PACKAGE.parent / "integrations"
 
 LAYERS = {
     0: {"types", "errors", "version"},
-    1: {"codec", "kernels", "storage", "validation"},
+    1: {"codec", "filters", "kernels", "storage", "validation"},
     2: {"encoder", "search", "testing"},
-    3: {"index", "answers", "evidence", "ingest", "merging", "inspection", "models", "rerank"},
+    3: {
+        *("index", "rerank", "models", "callers"),
+        *("writing", "ingest", "merging", "inspection"),
+        *("asking", "coalescing", "selection", "answers", "rankings", "evidence"),
+    },
     4: {"cli", "readers", "evaluation", "demo", "__main__"},
 }
 LAYER_OF = {part: layer for layer, parts in LAYERS.items() for part in parts}

@@ -1,8 +1,18 @@
 """Vectors in, ranked documents out: snapshots, the approximate and the exact pass, evidence."""
 
-from colbert_rag.search.passages import best_passages
+from colbert_rag.search.diversity import diverse
+from colbert_rag.search.fusion import reciprocal_rank_fusion, weighted_fusion
+from colbert_rag.search.passages import best_passages, word_passages
 from colbert_rag.search.searcher import Ranking, rank
-from colbert_rag.search.snapshot import SegmentView, Snapshot, column_shape, open_codec, open_snapshot, view_of
+from colbert_rag.search.snapshot import (
+    SegmentView,
+    Snapshot,
+    column_shape,
+    narrowed,
+    open_codec,
+    open_snapshot,
+    view_of,
+)
 from colbert_rag.search.workers import Workers
 
 __all__ = [
@@ -12,8 +22,13 @@ __all__ = [
     "Workers",
     "best_passages",
     "column_shape",
+    "diverse",
+    "narrowed",
     "open_codec",
     "open_snapshot",
     "rank",
+    "reciprocal_rank_fusion",
     "view_of",
+    "weighted_fusion",
+    "word_passages",
 ]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from colbert_rag.types import Float32Array, Passage
 
-__all__ = ["best_passages"]
+__all__ = ["best_passages", "word_passages"]
 
+# a letter or digit and what follows it, combining marks included
+_WORD = re.compile(r"[^\W_](?:[^\W_]|[\u0300-\u036f])*")
 _SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*(\s+)|(\n+)|[。！？][\"'”’)\]]*(\s*)")
 _END_CHARACTERS = "\n.!?。！？"
 _IS_END = np.zeros(max(map(ord, _END_CHARACTERS)) + 2, np.bool_)
@@ -49,6 +53,35 @@ def best_passages(
         inside = matched[(matched[:, 0] >= start) & (matched[:, 1] <= end)]
         passages.append(Passage(start, end, text[start:end], float(scores[n]), _joined(inside)))
     return tuple(passages)
+
+
+def word_passages(text: str, words: Sequence[str], n_passages: int) -> tuple[Passage, ...]:
+    """The sentences of a document that hold most of the given words, without vectors.
+
+    Args:
+        text: The document's text.
+        words: Different words.
+        n_passages: How many at most.
+
+    Returns:
+        Passages, best first; the score of each is the number of the words in it, at least one.
+    """
+    asked = {_folded(word): n for n, word in enumerate(words)}
+    found = [(match.span(), asked[w]) for match in _WORD.finditer(text) if (w := _folded(match[0])) in asked]
+    if not found:
+        return ()
+    holds = np.zeros((len(found), len(words)), np.float32)
+    holds[np.arange(len(found)), [n for _, n in found]] = 1
+    spans = np.array([span for span, _ in found], np.int32)
+    passages = best_passages(text, spans, holds, n_passages)
+    return tuple(
+        replace(p, matches=_joined(spans[(spans[:, 0] >= p.start) & (spans[:, 1] <= p.end)])) for p in passages
+    )
+
+
+def _folded(word: str) -> str:
+    """A word without case and accents, as full-text search compares it."""
+    return "".join(c for c in unicodedata.normalize("NFD", word.casefold()) if not unicodedata.combining(c))
 
 
 def _sentences(text: str) -> NDArray[np.int64]:

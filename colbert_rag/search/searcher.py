@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,11 +62,13 @@ def _search_compressed(
 ) -> list[tuple[SegmentView, NDArray[np.int64], Float32Array]]:
     quantised = codec.quantise_query(query)
     centroid_scores = _centroid_scores(codec, quantised, workers)
-    slack = np.float32(np.inf if config.exact else _SLACK)
-    if config.exact:
+    wanted = max(config.n_candidates, _CANDIDATES_PER_HIT * k)
+    if config.exact or wanted >= snapshot.n_alive:
+        slack = np.float32(np.inf)
         chosen = [(view, _live(view)) for view in snapshot.views]
     else:
-        chosen = _candidates(snapshot, centroid_scores, k, config, workers)
+        slack = np.float32(_SLACK)
+        chosen = _candidates(snapshot, centroid_scores, wanted, config, workers)
     return [
         (view, positions, _score_compressed(view, codec, quantised, centroid_scores, positions, slack, workers))
         for view, positions in chosen
@@ -84,11 +87,8 @@ def _centroid_scores(codec: Codec, query: QuantisedQuery, workers: Workers) -> F
 
 
 def _candidates(
-    snapshot: Snapshot, centroid_scores: Float32Array, k: int, config: SearchConfig, workers: Workers
+    snapshot: Snapshot, centroid_scores: Float32Array, wanted: int, config: SearchConfig, workers: Workers
 ) -> list[tuple[SegmentView, NDArray[np.int64]]]:
-    wanted = max(config.n_candidates, _CANDIDATES_PER_HIT * k)
-    if wanted >= snapshot.n_alive:
-        return [(view, _live(view)) for view in snapshot.views]
     table = score_table(centroid_scores)
     is_probed = any(view.segment.lists is not None for view in snapshot.views)
     centroids = probed_centroids(centroid_scores, config.n_probe if is_probed else 0)
@@ -107,15 +107,23 @@ def _live(view: SegmentView) -> NDArray[np.int64]:
 
 
 def _score_plain(view: SegmentView, query: Float32Array, workers: Workers) -> tuple[NDArray[np.int64], Float32Array]:
-    offsets = view.segment.doc_offsets
-    scores = np.empty(len(offsets) - 1, np.float32)
+    offsets, positions = view.segment.doc_offsets, _live(view)
+    scores = np.empty(len(positions), np.float32)
 
     def score(part: slice) -> None:
-        scores[part] = maxsim(query, view.segment.columns["vectors"], offsets[part.start : part.stop + 1])
+        for run in _runs(positions, part):
+            documents = slice(positions[run.start], positions[run.stop - 1] + 2)
+            scores[run] = maxsim(query, view.segment.columns["vectors"], offsets[documents])
 
-    workers.spread(score, offsets[:-1], offsets[1:], _TOKENS_PER_THREAD)
-    positions = _live(view)
-    return positions, scores[positions]
+    workers.spread(score, offsets[positions], offsets[positions + 1], _TOKENS_PER_THREAD)
+    return positions, scores
+
+
+def _runs(positions: NDArray[np.int64], part: slice) -> Iterator[slice]:
+    """Slices of a part in which every position follows the one before."""
+    breaks = np.flatnonzero(np.diff(positions[part]) != 1) + 1
+    for start, stop in pairwise([0, *breaks.tolist(), part.stop - part.start]):
+        yield slice(part.start + start, part.start + stop)
 
 
 def _score_compressed(

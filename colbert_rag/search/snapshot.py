@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from colbert_rag.errors import CorruptIndexError
 from colbert_rag.storage import CatalogState, CodecRecord, IndexSettings, Segment
 from colbert_rag.storage.files import map_array
 
-__all__ = ["SegmentView", "Snapshot", "column_shape", "open_codec", "open_snapshot", "view_of"]
+__all__ = ["SegmentView", "Snapshot", "column_shape", "narrowed", "open_codec", "open_snapshot", "view_of"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,19 @@ def view_of(segment: Segment, deleted: NDArray[np.int64]) -> SegmentView:
     alive = np.ones(segment.record.n_documents, np.bool_)
     alive[positions] = False
     return SegmentView(segment, alive)
+
+
+def narrowed(snapshot: Snapshot, keys: NDArray[np.int64]) -> Snapshot:
+    """The commit as if it held the documents of these keys alone."""
+    views = []
+    for view in snapshot.views:
+        chosen = np.zeros(view.segment.record.n_documents, np.bool_)
+        chosen[view.segment.positions(keys)] = True
+        if view.alive is not None:
+            chosen &= view.alive
+        if chosen.any():
+            views.append(SegmentView(view.segment, chosen))
+    return replace(snapshot, views=tuple(views))
 
 
 def open_codec(root: Path, record: CodecRecord, settings: IndexSettings) -> Codec:

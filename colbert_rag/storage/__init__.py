@@ -3,8 +3,9 @@
 from colbert_rag.storage.catalog import Catalog, CatalogState, create_catalog
 from colbert_rag.storage.files import remove_folder, sha256_of
 from colbert_rag.storage.records import CodecRecord, FileRecord, IndexSettings, SegmentRecord
+from colbert_rag.storage.rows import StoredDocument, content_of
 from colbert_rag.storage.segment import Segment, SegmentWriter, TokenColumns, fresh_name, is_data_folder
-from colbert_rag.storage.transactions import Reading, StoredDocument, Writing
+from colbert_rag.storage.transactions import Reading, Writing, words_of
 
 __all__ = [
     "Catalog",
@@ -19,9 +20,11 @@ __all__ = [
     "StoredDocument",
     "TokenColumns",
     "Writing",
+    "content_of",
     "create_catalog",
     "fresh_name",
     "is_data_folder",
     "remove_folder",
     "sha256_of",
+    "words_of",
 ]

@@ -53,6 +53,8 @@ def connect(folder: Path, *, write: bool, timeout_s: float) -> sqlite3.Connectio
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("PRAGMA cell_size_check = ON")
             connection.execute("PRAGMA synchronous = FULL")
+            # filters compare without case as Python does; SQLite's lower() knows ASCII alone
+            connection.create_function("casefold", 1, str.casefold, deterministic=True)
             if not write:
                 connection.execute("PRAGMA query_only = ON")
         except BaseException:

@@ -26,20 +26,32 @@ CREATE TABLE segments (name TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT, WITH
 CREATE TABLE documents (
     key INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
+    ref_id TEXT,
     n_tokens INTEGER NOT NULL,
     text_bytes INTEGER NOT NULL
 ) STRICT;
 
+CREATE INDEX documents_by_ref ON documents (ref_id) WHERE ref_id IS NOT NULL;
+
 CREATE TABLE content (
     key INTEGER PRIMARY KEY,
+    heading TEXT NOT NULL,
     text TEXT NOT NULL,
     metadata TEXT NOT NULL,
+    extra TEXT,
     checksum INTEGER NOT NULL
 ) STRICT;
+
+CREATE TABLE attributes (
+    name TEXT NOT NULL,
+    value ANY NOT NULL,
+    key INTEGER NOT NULL,
+    PRIMARY KEY (name, value, key)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE tombstones (key INTEGER PRIMARY KEY) STRICT;
 
 CREATE VIRTUAL TABLE fulltext USING fts5(
-    text, content = 'content', content_rowid = 'key', detail = 'none', tokenize = "unicode61 remove_diacritics 2"
+    heading, text, content = 'content', content_rowid = 'key', tokenize = "unicode61 remove_diacritics 2"
 );
 """

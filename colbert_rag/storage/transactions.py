@@ -2,53 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sqlite3
 import unicodedata
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from colbert_rag.errors import CorruptIndexError
+from colbert_rag.filters import Condition, attributes, to_sql
 from colbert_rag.storage.records import CodecRecord, SegmentRecord
+from colbert_rag.storage.rows import CONTENT_COLUMNS, StoredDocument, content_checksum, content_of, document_of
 from colbert_rag.types import Document
 
-__all__ = ["Reading", "StoredDocument", "Writing", "content_checksum"]
+__all__ = ["Reading", "Writing", "words_of"]
 
 # SQLite binds 32,766 values at most; smaller statements are cached better
 _BATCH = 500
-# words as FTS5's unicode61 cuts them; a "word" with a separator inside would be a phrase, which detail=none refuses.
-# The ranges are letters since Unicode 8, marks in the older tables of SQLite
-_WORD = re.compile(r"[^\W_\u19b0-\u19c9\u1cf2\u1cf3]+")
+# words as FTS5's unicode61 cuts them: letters and digits, with the combining marks that it folds away
+_WORD = re.compile(r"[^\W_](?:[^\W_]|[\u0300-\u0331])*")
 # FTS5 joins that many words with OR in well under a millisecond each
 _QUERY_WORDS = 256
+_DOCUMENTS = "documents d JOIN content c ON c.key = d.key"
 
 
-@dataclass(frozen=True, slots=True)
-class StoredDocument:
-    """A document's row of ``documents``."""
-
-    key: int
-    id: str
-    n_tokens: int
-
-
-def content_checksum(document_id: str, text: str, metadata: str) -> int:
-    """CRC-32 over what a user stored, kept beside it so that ``verify`` finds a changed byte."""
-    value = zlib.crc32(document_id.encode())
-    value = zlib.crc32(b"\0" + text.encode(), value)
-    return zlib.crc32(b"\0" + metadata.encode(), value)
-
-
-def _parsed(document_id: str, metadata: str) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(metadata)
-    except ValueError as err:
-        msg = f"document {document_id!r}: the stored metadata is not JSON ({err}). Restore the index from a backup."
-        raise CorruptIndexError(msg) from err
-    return found
+def words_of(query: str) -> list[str]:
+    """The different words of a query, in lower case, as the full-text index cuts them."""
+    return list(dict.fromkeys(_WORD.findall(unicodedata.normalize("NFC", query.lower()))))[:_QUERY_WORDS]
 
 
 class Reading:
@@ -107,29 +87,54 @@ class Reading:
 
     def documents(self, keys: Sequence[int]) -> dict[int, Document]:
         """Documents by key."""
-        tables = "documents d JOIN content c ON c.key = d.key"
-        sql = f"SELECT d.key, d.id, c.text, c.metadata FROM {tables} WHERE d.key IN ({{}})"
-        return {
-            key: Document(document_id, text, _parsed(document_id, metadata))
-            for key, document_id, text, metadata in self._in_batches(sql, keys)
-        }
+        sql = f"SELECT {CONTENT_COLUMNS} FROM {_DOCUMENTS} WHERE d.key IN ({{}})"
+        return {key: document_of(*columns) for key, *columns in self._in_batches(sql, keys)}
 
-    def bm25(self, query: str, limit: int) -> list[tuple[int, float]]:
-        """Keys and BM25 scores of the best documents for the words of a query, best first, ties by id."""
-        words = list(dict.fromkeys(_WORD.findall(unicodedata.normalize("NFC", query.lower()))))[:_QUERY_WORDS]
+    def all_documents(self) -> Iterator[tuple[int, Document]]:
+        """Every document with its key, in the order of the keys."""
+        for key, *columns in self.connection.execute(f"SELECT {CONTENT_COLUMNS} FROM {_DOCUMENTS} ORDER BY d.key"):
+            yield key, document_of(*columns)
+
+    def matching(self, condition: Condition) -> list[int]:
+        """Keys of the documents that a condition holds for, rising."""
+        expression, values = to_sql(condition)
+        rows = self.connection.execute(f"SELECT d.key FROM documents d WHERE {expression} ORDER BY d.key", values)
+        return [key for (key,) in rows]
+
+    def bm25(self, query: str, limit: int, allowed: Collection[int] | None = None) -> list[tuple[int, float]]:
+        """Keys and BM25 scores of the best documents for the words of a query, best first, ties by id.
+
+        Args:
+            query: Any text.
+            limit: How many at most.
+            allowed: Keys of the documents to rank; None for all.
+        """
+        words = words_of(query)
         if not words:
             return []
         sql = (
             "SELECT f.rowid, -bm25(fulltext) AS score FROM fulltext f JOIN documents d ON d.key = f.rowid "
-            "WHERE fulltext MATCH ? ORDER BY score DESC, d.id LIMIT ?"
+            "WHERE fulltext MATCH ? ORDER BY score DESC, d.id"
         )
-        match = " OR ".join(f'"{word}"' for word in words)
-        return self.connection.execute(sql, (match, limit)).fetchall()
+        rows = self.connection.execute(sql, (" OR ".join(f'"{word}"' for word in words),))
+        found = [(key, score) for key, score in islice((r for r in rows if allowed is None or r[0] in allowed), limit)]
+        rows.close()
+        return found
 
-    def content_rows(self) -> Iterator[tuple[int, str, str, str, int]]:
-        """Key, id, text, metadata JSON and checksum of every document."""
-        sql = "SELECT d.key, d.id, c.text, c.metadata, c.checksum FROM documents d JOIN content c ON c.key = d.key"
-        yield from self.connection.execute(sql)
+    def content_rows(self) -> Iterator[tuple[Any, ...]]:
+        """Checksum, key, and the columns of every document."""
+        yield from self.connection.execute(f"SELECT c.checksum, {CONTENT_COLUMNS} FROM {_DOCUMENTS}")
+
+    def has_attributes(self, key: int, expected: Iterable[tuple[str, Any]]) -> bool:
+        """Whether a document is filtered by these names and values, types included."""
+        sql = "SELECT typeof(value) = typeof(?2) FROM attributes WHERE name = ?1 AND value = ?2 AND key = ?3"
+        rows = (self.connection.execute(sql, (name, value, key)).fetchone() for name, value in expected)
+        return all(row == (1,) for row in rows)
+
+    def count_attributes(self) -> int:
+        """Names and values of all documents."""
+        (number,) = self.connection.execute("SELECT COUNT(*) FROM attributes").fetchone()
+        return int(number)
 
     def _in_batches(self, sql: str, values: Sequence[int] | Sequence[str]) -> Iterator[tuple[Any, ...]]:
         for start in range(0, len(values), _BATCH):
@@ -146,25 +151,33 @@ class Writing(Reading):
         self.connection.execute("UPDATE state SET next_key = ?", (first + count,))
         return range(first, first + count)
 
-    def add_documents(self, rows: Iterable[tuple[int, Document, str, int]]) -> None:
-        """Insert documents: key, document, metadata as JSON, number of tokens."""
-        for key, document, metadata, n_tokens in rows:
-            size = len(document.text.encode())
-            self.connection.execute("INSERT INTO documents VALUES (?, ?, ?, ?)", (key, document.id, n_tokens, size))
-            checksum = content_checksum(document.id, document.text, metadata)
-            self.connection.execute("INSERT INTO content VALUES (?, ?, ?, ?)", (key, document.text, metadata, checksum))
-            self.connection.execute("INSERT INTO fulltext (rowid, text) VALUES (?, ?)", (key, document.text))
+    def add_documents(self, rows: Iterable[tuple[int, Document, int]]) -> None:
+        """Insert documents: key, document, number of tokens."""
+        execute = self.connection.execute
+        for key, document, n_tokens in rows:
+            heading, text, metadata, extra = content = content_of(document)
+            size = len(heading.encode()) + len(text.encode())
+            checksum = content_checksum(document.id, document.ref_id, *content)
+            execute("INSERT INTO documents VALUES (?, ?, ?, ?, ?)", (key, document.id, document.ref_id, n_tokens, size))
+            execute("INSERT INTO content VALUES (?, ?, ?, ?, ?, ?)", (key, heading, text, metadata, extra, checksum))
+            execute("INSERT INTO fulltext (rowid, heading, text) VALUES (?, ?, ?)", (key, heading, text))
+            named = ((name, value, key) for name, value in attributes(document.metadata))
+            self.connection.executemany("INSERT INTO attributes VALUES (?, ?, ?)", named)
 
     def remove_documents(self, documents: Iterable[StoredDocument]) -> None:
         """Delete documents and leave tombstones for their vectors."""
-        for document in documents:
-            self.connection.execute(
-                "INSERT INTO fulltext (fulltext, rowid, text) SELECT 'delete', key, text FROM content WHERE key = ?",
-                (document.key,),
-            )
-            self.connection.execute("DELETE FROM content WHERE key = ?", (document.key,))
-            self.connection.execute("DELETE FROM documents WHERE key = ?", (document.key,))
-            self.connection.execute("INSERT INTO tombstones VALUES (?)", (document.key,))
+        execute = self.connection.execute
+        for stored in documents:
+            key = (stored.key,)
+            for document in self.documents(key).values():
+                named = ((name, value, *key) for name, value in attributes(document.metadata))
+                sql = "DELETE FROM attributes WHERE name = ? AND value = ? AND key = ?"
+                self.connection.executemany(sql, named)
+                columns = (*key, document.heading, document.text)
+                execute("INSERT INTO fulltext (fulltext, rowid, heading, text) VALUES ('delete', ?, ?, ?)", columns)
+            execute("DELETE FROM content WHERE key = ?", key)
+            execute("DELETE FROM documents WHERE key = ?", key)
+            execute("INSERT INTO tombstones VALUES (?)", key)
 
     def add_segment(self, record: SegmentRecord) -> None:
         """Name a segment whose files are durable."""

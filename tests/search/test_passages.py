@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colbert_rag.search import best_passages
+from colbert_rag.search import best_passages, word_passages
 
 TEXT = "First comes the notice.  Then, at last, three months pass! Does it end?\nYes: in May."
 
@@ -140,3 +140,26 @@ def test_passages_of_any_text_are_disjoint_parts_of_it_with_matches_inside(text)
         end = passage.end
     best = max(passage.score for passage in found)
     assert best <= similarities.max(axis=0).sum() + 1e-6
+
+
+class TestWords:
+    def test_the_sentence_with_most_of_the_words_comes_first(self):
+        found = word_passages(TEXT, ["months", "pass", "notice", "absent"], 3)
+        assert [(p.text, p.score) for p in found] == [
+            ("Then, at last, three months pass!", 2.0),
+            ("First comes the notice.", 1.0),
+        ]
+        assert [TEXT[a:b] for a, b in found[0].matches] == ["months", "pass"]
+
+    def test_a_repeated_word_counts_once_and_is_marked_twice(self):
+        [passage] = word_passages("May, may not. June.", ["may"], 3)
+        assert (passage.text, passage.score, passage.matches) == ("May, may not.", 1.0, ((0, 3), (5, 8)))
+
+    def test_case_and_accents_do_not_matter(self):
+        for text, word in [("Un CAFÉ noir.", "cafe"), ("Un cafe\u0301.", "café"), ("İstanbul", "istanbul")]:
+            assert len(word_passages(text, [word], 1)) == 1
+
+    def test_a_text_without_the_words_has_no_passage(self):
+        assert word_passages(TEXT, ["absent"], 3) == ()
+        assert word_passages(TEXT, [], 3) == ()
+        assert word_passages(TEXT, ["notice"], 0) == ()

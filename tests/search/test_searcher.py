@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from colbert_rag.search import Ranking, Snapshot, rank
+from colbert_rag.search import Ranking, Snapshot, narrowed, rank
 from colbert_rag.types import SearchConfig
 
 DEFAULT = SearchConfig()
@@ -176,3 +176,31 @@ def test_an_empty_snapshot_gives_an_empty_ranking(codec, queries, workers, snaps
     ranking = rank(empty, queries[0], 5, DEFAULT, workers)
     assert isinstance(ranking, Ranking)
     assert len(ranking.keys) == len(ranking.scores) == 0
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+@pytest.mark.parametrize("lists", [False, True])
+def test_a_narrowed_snapshot_ranks_as_if_it_held_the_chosen_documents_alone(
+    snapshot_of, corpus, codec, queries, workers, is_compressed, lists
+):
+    chosen = np.sort(np.random.default_rng(3).choice(300, 150, replace=False)) + 1
+    snapshot = narrowed(snapshot_of(corpus, codec=codec if is_compressed else None, n_segments=3, lists=lists), chosen)
+    whole = rank(snapshot_of(corpus, codec=codec if is_compressed else None), queries[2], 300, EXACT, workers)
+    scores = dict(zip(whole.keys.tolist(), whole.scores.tolist(), strict=True))
+    expected = sorted((scores[key] for key in chosen.tolist()), reverse=True)
+    exact = rank(snapshot, queries[2], 150, EXACT, workers)
+    assert sorted(exact.keys.tolist()) == chosen.tolist()
+    assert exact.scores.tolist() == expected
+    pruned = rank(snapshot, queries[2], 5, SearchConfig(n_candidates=100), workers)
+    assert set(pruned.keys.tolist()) <= set(chosen.tolist())
+
+
+def test_few_chosen_documents_are_scored_exactly_however_far_from_the_query(
+    snapshot_of, corpus, codec, queries, workers
+):
+    snapshot = snapshot_of(corpus, codec=codec)
+    exact = rank(snapshot, queries[3], 300, EXACT, workers)
+    worst = np.sort(exact.keys[-20:])
+    found = rank(narrowed(snapshot, worst), queries[3], 10, SearchConfig(n_candidates=20), workers)
+    assert found.keys.tolist() == exact.keys[-20:-10].tolist()
+    assert found.scores.tolist() == exact.scores[-20:-10].tolist()

@@ -5,7 +5,7 @@ import pytest
 
 from colbert_rag.codec import Codec
 from colbert_rag.errors import CorruptIndexError
-from colbert_rag.search import SegmentView, column_shape, open_codec, open_snapshot, view_of
+from colbert_rag.search import SegmentView, column_shape, narrowed, open_codec, open_snapshot, view_of
 from colbert_rag.storage import CatalogState, CodecRecord, IndexSettings, SegmentWriter
 from colbert_rag.storage.files import write_array
 
@@ -108,3 +108,14 @@ def test_columns_are_those_of_the_codec():
         "codes": ("uint8", (1,)),
         "factors": ("uint8", (2,)),
     }
+
+
+@pytest.mark.parametrize("n_segments", [1, 3])
+def test_a_narrowed_snapshot_holds_the_chosen_live_documents_alone(snapshot_of, corpus, n_segments):
+    snapshot = snapshot_of(corpus, n_segments=n_segments, deleted=[2, 150])
+    chosen = narrowed(snapshot, np.array([1, 2, 3, 299, 999], np.int64))
+    held = [key for view in chosen.views for key in view.segment.doc_keys[np.flatnonzero(view.alive)].tolist()]
+    assert held == [1, 3, 299]
+    assert chosen.n_alive == 3
+    assert narrowed(snapshot, np.zeros(0, np.int64)).views == ()
+    assert snapshot.n_alive == 298

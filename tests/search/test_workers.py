@@ -72,3 +72,30 @@ def test_threads_default_to_one_per_core(monkeypatch):
     assert Workers().n_threads == 5
     monkeypatch.setattr("os.cpu_count", lambda: None)
     assert Workers().n_threads == 1
+
+
+def test_several_items_have_a_thread_each_and_their_results_keep_their_order():
+    workers = Workers(3)
+    seen = set()
+
+    def work(item, inner):
+        seen.add((threading.current_thread() is threading.main_thread(), inner.n_threads))
+        return item * item
+
+    assert workers.each(work, list(range(20))) == [n * n for n in range(20)]
+    assert seen == {(False, 1)}
+    workers.close()
+
+
+def test_a_lone_item_has_all_the_threads():
+    workers = Workers(3)
+    assert workers.each(lambda item, inner: (item, inner is workers), ["a"]) == [("a", True)]
+    assert workers.each(lambda item, inner: item, []) == []
+    workers.close()
+
+
+def test_an_error_of_one_item_is_raised():
+    workers = Workers(2)
+    with pytest.raises(ZeroDivisionError):
+        workers.each(lambda item, inner: 1 // item, [1, 0, 1])
+    workers.close()

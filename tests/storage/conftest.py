@@ -46,7 +46,7 @@ def store(catalog: Catalog) -> Callable[[dict[str, str]], None]:
         with catalog.writing() as writing:
             keys = writing.take_keys(len(texts))
             documents = (Document(i, text) for i, text in texts.items())
-            writing.add_documents((key, d, "{}", 1) for key, d in zip(keys, documents, strict=True))
+            writing.add_documents((key, d, 1) for key, d in zip(keys, documents, strict=True))
 
     return store
 

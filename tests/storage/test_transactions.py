@@ -1,16 +1,16 @@
 from __future__ import annotations
 
-import json
 import sys
-import zlib
+import unicodedata
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from colbert_rag.filters import parse
 from colbert_rag.storage import Catalog, SegmentRecord, StoredDocument, create_catalog
 from colbert_rag.storage.records import IndexSettings
-from colbert_rag.storage.transactions import content_checksum
+from colbert_rag.storage.rows import content_checksum
 from colbert_rag.types import Document
 
 TEXTS = {
@@ -40,14 +40,15 @@ def test_keys_rise_and_are_never_used_twice(catalog):
     "text", ["plain", "NUL \0 inside", "مرحبا עברית", "👩‍👩‍👧 e\u0301", "\ufeff\u202e", "a\r\nb\t", "x" * 100_000]
 )
 def test_documents_come_back_as_they_were(catalog, text):
-    document = Document(f"id {text[:9]}", text, {"year": 2024, "nested": {"a": [None, True, 0.1]}, text[:9]: text[:9]})
+    metadata = {"year": 2024, "nested": {"a": [None, True, 0.1]}, text[:9]: text[:9]}
+    document = Document(f"id {text[:9]}", text, metadata, heading=text[:5], ref_id="r", extra=[metadata])
     with catalog.writing() as writing:
         [key] = writing.take_keys(1)
-        writing.add_documents([(key, document, json.dumps(document.metadata), 7)])
+        writing.add_documents([(key, document, 7)])
     with catalog.reading() as reading:
         assert reading.documents([key]) == {key: document}
         assert reading.find([document.id]) == [StoredDocument(key, document.id, 7)]
-        assert reading.totals() == (1, 7, len(text.encode()))
+        assert reading.totals() == (1, 7, len(text.encode()) + len(text[:5].encode()))
 
 
 def test_unknown_keys_and_ids_are_left_out(catalog, store):
@@ -77,7 +78,7 @@ def test_removed_documents_leave_a_tombstone_and_nothing_else(catalog, store):
         assert reading.tombstones() == [2]
         assert list(reading.ids()) == ["code", "notice"]
         assert reading.totals()[0] == 2
-        assert sorted(row[1] for row in reading.content_rows()) == ["code", "notice"]
+        assert sorted(row[2] for row in reading.content_rows()) == ["code", "notice"]
 
 
 def test_replacing_segments_drops_their_records_and_tombstones(catalog, store):
@@ -116,6 +117,12 @@ class TestBm25:
             assert found(catalog, query)[0] == "notice"
         for query in ("cafe", "CAFÉ", "cafe\u0301", "naive"):
             assert found(catalog, query) == ["code"]
+
+    @pytest.mark.parametrize("word", ["İstanbul", "ọ̀rọ̀", "Ẹ̀kọ́", "Tiếng", "naïve"])
+    def test_letters_with_marks_that_do_not_compose_are_found(self, catalog, store, word):
+        store({"a": f"The word {word} stands here.", "b": "Another one."})
+        for query in (word, word.lower(), unicodedata.normalize("NFD", word)):
+            assert found(catalog, query) == ["a"]
 
     @pytest.mark.parametrize(
         "query",
@@ -175,7 +182,7 @@ class TestBm25:
         with catalog.writing() as writing:
             writing.remove_documents(writing.find(["notice"]))
             [key] = writing.take_keys(1)
-            writing.add_documents([(key, Document("notice", "Resignation takes effect in May."), "{}", 5)])
+            writing.add_documents([(key, Document("notice", "Resignation takes effect in May."), 5)])
         assert found(catalog, "period months") == []
         assert found(catalog, "resignation") == ["notice"]
 
@@ -206,15 +213,78 @@ def test_any_text_is_a_query(shared, query):
         assert reading.bm25(query, 3) == []
 
 
-def test_checksum_is_the_crc_of_id_text_and_metadata():
-    assert content_checksum("a", "b", "{}") == zlib.crc32(b"a\0b\0{}")
-    assert content_checksum("ab", "c", "{}") != content_checksum("a", "bc", "{}")
-    assert content_checksum("é", "x", "{}") == zlib.crc32("é\0x\0{}".encode())
-
-
 def test_checksum_is_stored_with_the_content(catalog, store):
     store(TEXTS)
     with catalog.reading() as reading:
         rows = list(reading.content_rows())
-    assert {i: text for _, i, text, _, _ in rows} == TEXTS
-    assert all(content_checksum(i, text, metadata) == checksum for _, i, text, metadata, checksum in rows)
+    assert {i: text for _, _, i, _, _, text, *_ in rows} == TEXTS
+    assert all(content_checksum(i, ref_id, *content) == checksum for checksum, _, i, ref_id, *content in rows)
+
+
+class TestAttributes:
+    DOCUMENTS = (
+        Document("a", "x", {"year": 2020, "tags": ["red", "blue"], "who": {"name": "Ann"}}, ref_id="one"),
+        Document("b", "x", {"year": 2021.0, "tags": [], "big": 2**70}, ref_id="one"),
+        Document("c", "x", {}, ref_id="two"),
+    )
+
+    @pytest.fixture
+    def filled(self, catalog):
+        with catalog.writing() as writing:
+            keys = writing.take_keys(3)
+            writing.add_documents((key, d, 1) for key, d in zip(keys, self.DOCUMENTS, strict=True))
+        return catalog
+
+    @pytest.mark.parametrize(
+        ("chosen", "keys"),
+        [
+            ({}, [1, 2, 3]),
+            ({"year": 2020}, [1]),
+            ({"year": {"$gte": 2021}}, [2]),
+            ({"tags": "blue"}, [1]),
+            ({"who.name": "Ann"}, [1]),
+            ({"big": {"$gt": 2**69}}, [2]),
+            ({"$ref_id": ["one"]}, [1, 2]),
+            ({"$id": ["c", "b", "unknown"]}, [2, 3]),
+            ({"year": {"$ne": 2020}}, [2, 3]),
+        ],
+    )
+    def test_a_condition_finds_its_documents(self, filled, chosen, keys):
+        with filled.reading() as reading:
+            assert reading.matching(parse(chosen)) == keys
+
+    def test_case_is_folded_as_python_folds_it(self, catalog):
+        with catalog.writing() as writing:
+            writing.take_keys(1)
+            writing.add_documents([(1, Document("a", "x", {"street": "HAUPTSTRASSE"}), 1)])
+        with catalog.reading() as reading:
+            assert reading.matching(parse({"street": {"$icontains": "straße"}})) == [1]
+
+    def test_a_removed_document_leaves_no_attribute(self, filled):
+        with filled.writing() as writing:
+            assert writing.count_attributes() == 6
+            writing.remove_documents(writing.find(["a", "b"]))
+            assert writing.count_attributes() == 0
+
+    def test_attributes_are_compared_by_value_and_type(self, filled):
+        with filled.reading() as reading:
+            assert reading.has_attributes(1, [("year", 2020), ("tags", "red")])
+            assert not reading.has_attributes(1, [("year", 2020.0)])
+            assert not reading.has_attributes(1, [("year", 2019)])
+            assert not reading.has_attributes(2, [("year", 2020)])
+
+    def test_words_of_a_heading_are_found(self, catalog):
+        with catalog.writing() as writing:
+            writing.take_keys(2)
+            writing.add_documents([(1, Document("a", "text", heading="Harbour"), 1), (2, Document("b", "text"), 1)])
+        assert found(catalog, "harbour") == ["a"]
+        with catalog.writing() as writing:
+            writing.remove_documents(writing.find(["a"]))
+        assert found(catalog, "harbour") == []
+
+    def test_bm25_ranks_the_allowed_documents_alone(self, catalog, store):
+        store({"a": "words", "b": "words words", "c": "words more"})
+        with catalog.reading() as reading:
+            assert [key for key, _ in reading.bm25("words", 10, {1, 3})] == [1, 3]
+            assert [key for key, _ in reading.bm25("words", 1, {3})] == [3]
+            assert reading.bm25("words", 10, set()) == []

@@ -1,0 +1,110 @@
+"""What a caller asks becomes checked questions with vectors; several that are alike are answered together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from colbert_rag.answers import Answers
+from colbert_rag.coalescing import Coalescer
+from colbert_rag.rankings import Question
+from colbert_rag.selection import CheckedFilter, Filter, checked_filter
+from colbert_rag.types import Float32Array, Hit, Mode, SearchConfig, TextEncoder
+from colbert_rag.validation import (
+    check_k,
+    check_mode,
+    check_queries,
+    check_queries_encoded,
+    check_search_config,
+    check_vector_list,
+)
+
+__all__ = ["Asking", "Terms"]
+
+_NO_VECTORS = np.zeros((0, 0), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a search is done, checked: requests with equal terms can be answered together."""
+
+    k: int
+    mode: Mode
+    chosen: CheckedFilter | None
+    config: SearchConfig
+
+    @classmethod
+    def of(cls, k: int, mode: Mode, chosen: Filter | None, config: SearchConfig) -> Terms:
+        """Check them.
+
+        Raises:
+            InvalidQueryError: k, mode or config is refused.
+            InvalidFilterError: the filter is refused.
+        """
+        checked = None if chosen is None else checked_filter(chosen)
+        return cls(check_k(k), check_mode(mode), checked, check_search_config(config))
+
+
+class Asking:
+    """Searches of one index by text and by vectors.
+
+    Args:
+        answers: What answers them.
+        encoder: Gives the encoder, at the first query that needs one.
+        dim: Gives the dimensions of a vector.
+    """
+
+    def __init__(self, answers: Answers, encoder: Callable[[], TextEncoder], dim: Callable[[], int]) -> None:
+        self._answers = answers
+        self._encoder = encoder
+        self._dim = dim
+        self._guard = threading.Lock()
+        self._coalescer: Coalescer[tuple[str, Terms], list[Hit]] | None = None
+
+    def texts(self, queries: Sequence[str], terms: Terms) -> list[list[Hit]]:
+        """Hits for each query; all are encoded in one pass."""
+        texts = check_queries(queries)
+        if not texts:
+            return []
+        if terms.mode == "bm25":
+            return self._answer([Question(text, _NO_VECTORS) for text in texts], terms)
+        vectors = check_queries_encoded(self._encoder().encode_queries(texts), texts, self._dim())
+        return self._answer([Question(*pair) for pair in zip(texts, vectors, strict=True)], terms)
+
+    def vectors(self, queries: Sequence[Float32Array], terms: Terms) -> list[list[Hit]]:
+        """Hits for each query that was encoded elsewhere."""
+        return self._answer([Question("", vectors) for vectors in check_vector_list(queries, self._dim())], terms)
+
+    async def text(self, query: str, terms: Terms) -> list[Hit]:
+        """Hits for a query; concurrent callers are answered together."""
+        check_queries([query])
+        with self._guard:
+            if self._coalescer is None:
+                self._coalescer = Coalescer(self._together)
+        return await self._coalescer.ask((query, terms))
+
+    def _together(self, requests: Sequence[tuple[str, Terms]]) -> list[list[Hit]]:
+        need_vectors = [query for query, terms in requests if terms.mode != "bm25"]
+        if need_vectors:
+            # one forward pass for all: the groups below find their queries in the encoder's cache
+            self._encoder().encode_queries(list(dict.fromkeys(need_vectors)))
+        groups: dict[Terms, dict[str, list[Hit]]] = {}
+        for query, terms in requests:
+            groups.setdefault(terms, {})[query] = []
+        for terms, hits in groups.items():
+            hits.update(zip(hits, self.texts(list(hits), terms), strict=True))
+        return [list(groups[terms][query]) for query, terms in requests]
+
+    def _answer(self, questions: Sequence[Question], terms: Terms) -> list[list[Hit]]:
+        if not questions:
+            return []
+        return self._answers.search(questions, terms.k, terms.mode, terms.chosen, terms.config)
+
+    def close(self) -> None:
+        """End the thread of :meth:`text`."""
+        with self._guard:
+            if self._coalescer is not None:
+                self._coalescer.close()

@@ -1,0 +1,128 @@
+"""A stream of documents becomes commits: checked, encoded and written piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from colbert_rag.callers import caller_errors_raised, calling
+from colbert_rag.ingest import Encode, write_session
+from colbert_rag.storage import Catalog
+from colbert_rag.types import Document, Progress, TextEncoder, TokenVectors
+from colbert_rag.validation import check_commit_every, check_documents, check_stream
+
+__all__ = ["batches_of", "chunks_of", "encode_documents", "write_documents"]
+
+# documents that are encoded and written together: bounds memory, and is enough for full batches
+_CHUNK_DOCUMENTS = 256
+_CHUNK_CHARACTERS = 2_000_000
+_AFTER_HEADING = "\n\n"
+
+
+def write_documents(
+    root: Path,
+    catalog: Catalog,
+    documents: Iterable[Document],
+    encode: Encode,
+    progress: Progress,
+    *,
+    commit_every: int | None = None,
+    replace: bool,
+) -> int:
+    """Write documents in one transaction, or in one for each ``commit_every``; returns how many were written.
+
+    Raises:
+        InvalidDocumentError: a document is refused.
+        DuplicateIdError: an id is known (without ``replace``) or occurs twice.
+    """
+    check_stream(documents)
+    check_commit_every(commit_every)
+    if isinstance(documents, Sequence):
+        check_documents(documents)
+    total = len(documents) if isinstance(documents, Sequence) else None
+    tell, vectors_of = _guarded(progress), _guarded_encode(encode)
+    written = seen = 0
+    with caller_errors_raised():
+        for batch in batches_of(_guarded_stream(documents), commit_every):
+            with write_session(root, catalog, tell) as session:
+                for chunk in chunks_of(batch):
+                    check_documents(chunk)
+                    written += session.add(chunk, vectors_of, replace=replace)
+                    seen += len(chunk)
+                    tell("index", seen, total)
+                session.finish()
+    return written
+
+
+def encode_documents(encoder: TextEncoder, documents: Sequence[Document]) -> list[TokenVectors]:
+    """Token vectors of heading and text; spans count from the start of the text, those of a heading are empty."""
+    texts = [d.heading + _AFTER_HEADING + d.text if d.heading else d.text for d in documents]
+    encoded = encoder.encode_documents(texts)
+    if len(encoded) != len(documents):
+        return encoded
+    return [
+        _moved(tokens, len(d.heading) + len(_AFTER_HEADING)) if d.heading else tokens
+        for d, tokens in zip(documents, encoded, strict=True)
+    ]
+
+
+def _moved(tokens: TokenVectors, offset: int) -> TokenVectors:
+    return TokenVectors(tokens.vectors, np.maximum(np.asarray(tokens.spans, np.int32) - np.int32(offset), 0))
+
+
+def _guarded(progress: Progress) -> Progress:
+    def tell(stage: str, done: int, total: int | None) -> None:
+        with calling():
+            progress(stage, done, total)
+
+    return tell
+
+
+def _guarded_encode(encode: Encode) -> Encode:
+    def guarded(documents: Sequence[Document]) -> Sequence[TokenVectors]:
+        with calling():
+            return encode(documents)
+
+    return guarded
+
+
+def _guarded_stream(documents: Iterable[Document]) -> Iterator[Document]:
+    iterator = iter(documents)
+    while True:
+        with calling():
+            found = list(islice(iterator, 1))
+        if not found:
+            return
+        yield found[0]
+
+
+def batches_of(documents: Iterable[Document], size: int | None) -> Iterator[Iterator[Document]]:
+    """Cut a stream into streams of ``size`` documents without holding any of them."""
+    iterator = iter(documents)
+    while True:
+        head = list(islice(iterator, 1))
+        if not head:
+            return
+        yield _chain(head, iterator, size)
+
+
+def _chain(head: list[Document], rest: Iterator[Document], size: int | None) -> Iterator[Document]:
+    yield from head
+    yield from (rest if size is None else islice(rest, size - 1))
+
+
+def chunks_of(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Lists of documents that are small enough to be held in memory with their vectors."""
+    chunk: list[Document] = []
+    characters = 0
+    for document in documents:
+        chunk.append(document)
+        characters += len(document.text) if isinstance(getattr(document, "text", None), str) else 0
+        if len(chunk) >= _CHUNK_DOCUMENTS or characters >= _CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
