@@ -66,13 +66,7 @@ class Asking:
 
     def texts(self, queries: Sequence[str], terms: Terms) -> list[list[Hit]]:
         """Hits for each query; all are encoded in one pass."""
-        texts = check_queries(queries)
-        if not texts:
-            return []
-        if terms.mode == "bm25":
-            return self._answer([Question(text, _NO_VECTORS) for text in texts], terms)
-        vectors = check_queries_encoded(self._encoder().encode_queries(texts), texts, self._dim())
-        return self._answer([Question(*pair) for pair in zip(texts, vectors, strict=True)], terms)
+        return self._together([(query, terms) for query in check_queries(queries)])
 
     def vectors(self, queries: Sequence[Float32Array], terms: Terms) -> list[list[Hit]]:
         """Hits for each query that was encoded elsewhere."""
@@ -87,16 +81,24 @@ class Asking:
         return await self._coalescer.ask((query, terms))
 
     def _together(self, requests: Sequence[tuple[str, Terms]]) -> list[list[Hit]]:
-        need_vectors = [query for query, terms in requests if terms.mode != "bm25"]
-        if need_vectors:
-            # one forward pass for all: the groups below find their queries in the encoder's cache
-            self._encoder().encode_queries(list(dict.fromkeys(need_vectors)))
-        groups: dict[Terms, dict[str, list[Hit]]] = {}
+        """Hits for each checked request: one forward pass for all, one search for those of equal terms."""
+        vectors = self._encoded({query for query, terms in requests if terms.mode != "bm25"})
+        groups: dict[Terms, list[str]] = {}
         for query, terms in requests:
-            groups.setdefault(terms, {})[query] = []
-        for terms, hits in groups.items():
-            hits.update(zip(hits, self.texts(list(hits), terms), strict=True))
-        return [list(groups[terms][query]) for query, terms in requests]
+            groups.setdefault(terms, []).append(query)
+        found = {}
+        for terms, queries in groups.items():
+            questions = [Question(query, vectors.get(query, _NO_VECTORS)) for query in queries]
+            found[terms] = iter(self._answer(questions, terms))
+        return [next(found[terms]) for _, terms in requests]
+
+    def _encoded(self, queries: set[str]) -> dict[str, Float32Array]:
+        texts = sorted(queries)
+        if not texts:
+            return {}
+        return dict(
+            zip(texts, check_queries_encoded(self._encoder().encode_queries(texts), texts, self._dim()), strict=True)
+        )
 
     def _answer(self, questions: Sequence[Question], terms: Terms) -> list[list[Hit]]:
         if not questions:

@@ -26,6 +26,7 @@ from colbert_rag import (
     IndexExistsError,
     IndexNotFoundError,
     InvalidDocumentError,
+    InvalidFilterError,
     InvalidQueryError,
     InvalidVectorsError,
     ModelMismatchError,
@@ -741,3 +742,142 @@ class TestConcurrency:
             return await asyncio.gather(*(asyncio.to_thread(index.search, QUERY, 5) for _ in range(16)))
 
         assert asyncio.run(ask()) == [expected] * 16
+
+
+class TestFilters:
+    @pytest.fixture
+    def index(self, new_index: NewIndex, documents: list[Document]) -> Index:
+        index = new_index(exact_tokens=0)
+        index.add(documents)
+        return index
+
+    def test_only_chosen_documents_are_found_however_bad_they_are(self, index: Index, documents: list[Document]):
+        for chosen in ({"n": {"$gte": 195}}, {"$id": [f"d{n}" for n in range(195, 200)]}):
+            hits = index.search(QUERY, k=50, filter=chosen)
+            assert {hit.id for hit in hits} == {f"d{n}" for n in range(195, 200)}
+        assert index.search(QUERY, k=5, filter={"n": 17})[0].id == "d017"
+
+    def test_a_filter_sees_each_commit(self, index: Index):
+        def found() -> set[str]:
+            return {hit.id for hit in index.search(QUERY, k=50, filter={"n": {"$lt": 3}})}
+
+        assert found() == {"d000", "d001", "d002"}
+        index.delete(["d001"])
+        assert found() == {"d000", "d002"}
+        index.upsert([Document("d002", "amber", {"n": 99}), Document("new", "birch", {"n": -1})])
+        assert found() == {"d000", "new"}
+        index.compact()
+        assert found() == {"d000", "new"}
+
+    def test_find_gives_the_chosen_documents_by_rising_id(self, index: Index, documents: list[Document]):
+        assert list(index.find({"n": {"$lt": 3}})) == documents[:3]
+        assert list(index.find()) == list(index.find({})) == documents
+        assert [d.id for d in index.find({"even": True}, limit=2)] == ["d000", "d002"]
+        assert list(index.find({"n": -1})) == list(index.find(limit=0)) == []
+
+    @pytest.mark.parametrize("limit", [-1, 1.5, "3", True])
+    def test_a_wrong_limit_is_refused(self, index: Index, limit: object):
+        with pytest.raises(InvalidQueryError, match="limit must be None or an int of 0 or more"):
+            list(index.find(limit=limit))  # type: ignore[arg-type]
+
+    def test_documents_may_change_while_find_is_read(self, new_index: NewIndex):
+        index = new_index()
+        index.add(Document(f"d{n:04}", "text") for n in range(600))
+        stream = index.find()
+        first = next(stream)
+        index.delete(["d0599"])
+        assert [first.id, *(d.id for d in stream)] == [f"d{n:04}" for n in range(599)]
+
+    def test_delete_takes_a_filter_and_everything_goes_by_the_empty_one(self, index: Index):
+        assert index.delete(filter={"even": True}) == 100
+        assert index.delete(filter={"even": True}) == 0
+        assert len(index) == 100
+        assert {hit.metadata["even"] for hit in index.search(QUERY, k=200)} == {False}
+        assert index.delete(filter=lambda document: document.id == "d001") == 1
+        assert index.delete(filter={}) == 99
+        assert index.search(QUERY) == []
+        assert index.verify().ok
+
+    @pytest.mark.parametrize("arguments", [{}, {"ids": ["d001"], "filter": {"n": 1}}, {"ids": [], "filter": {}}])
+    def test_delete_takes_ids_or_a_filter_and_never_both(self, index: Index, arguments: dict):
+        with pytest.raises(InvalidDocumentError, match="exactly one of them"):
+            index.delete(**arguments)
+        assert len(index) == 200
+
+    @pytest.mark.parametrize("use", ["search", "find", "delete"])
+    def test_a_wrong_filter_changes_nothing(self, index: Index, use: str):
+        call = {
+            "search": lambda f: index.search(QUERY, filter=f),
+            "find": lambda f: list(index.find(f)),
+            "delete": lambda f: index.delete(filter=f),
+        }[use]
+        with pytest.raises(InvalidFilterError, match=r"\$gte"):
+            call({"n": {"$gt_e": 3}})
+        assert len(index) == 200
+
+
+class TestOpenOrCreate:
+    def test_it_creates_and_then_opens(self, tmp_path: Path, encoder: HashEncoder):
+        with Index.open_or_create(tmp_path / "index", encoder) as index:
+            index.add([Document("a", "text")])
+        with Index.open_or_create(tmp_path / "index", encoder) as index:
+            assert list(index.ids()) == ["a"]
+
+    def test_another_model_is_refused(self, tmp_path: Path, encoder: HashEncoder):
+        Index.open_or_create(tmp_path / "index", encoder).close()
+        with pytest.raises(ModelMismatchError):
+            Index.open_or_create(tmp_path / "index", HashEncoder(32, seed=1))
+
+    def test_a_folder_of_something_else_is_refused(self, tmp_path: Path, encoder: HashEncoder):
+        (tmp_path / "letter.txt").write_text("Dear Ann")
+        with pytest.raises(IndexExistsError):
+            Index.open_or_create(tmp_path, encoder)
+
+    def test_of_many_threads_one_creates_and_all_open(self, tmp_path: Path, encoder: HashEncoder):
+        opened: list[Index] = []
+        threads = [
+            threading.Thread(target=lambda: opened.append(Index.open_or_create(tmp_path / "index", encoder)))
+            for _ in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(opened) == 8
+        opened[0].add([Document("a", "text")])
+        assert all(len(index) == 1 for index in opened)
+        for index in opened:
+            index.close()
+
+
+def test_what_an_adapter_keeps_comes_back_with_the_document_and_the_hit(new_index: NewIndex):
+    index = new_index()
+    whole = Document("a", "amber birch", {"year": 2024}, heading="Trees", ref_id="book", extra={"page": [1, None]})
+    index.add([whole])
+    assert index.get("a") == whole
+    [hit] = index.search("amber")
+    assert (hit.heading, hit.ref_id, hit.extra) == ("Trees", "book", {"page": [1, None]})
+    assert index.upsert([whole]) == 0
+    for changed in ({"ref_id": "other"}, {"extra": 1}, {"heading": ""}):
+        fields = {"heading": "Trees", "ref_id": "book", "extra": {"page": [1, None]}} | changed
+        assert index.upsert([Document("a", "amber birch", {"year": 2024}, **fields)]) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ({"heading": 3}, "the heading must be a str"),
+        ({"heading": " "}, "the heading is blank"),
+        ({"heading": "a\ud800"}, "the heading has a lone surrogate"),
+        ({"ref_id": ""}, "the ref_id is empty"),
+        ({"ref_id": 7}, "the ref_id must be a str"),
+        ({"extra": {1: 2}}, "extra has a key of type int"),
+        ({"extra": float("nan")}, "extra is nan"),
+        ({"extra": object()}, "extra is a object"),
+    ],
+)
+def test_what_json_and_the_catalog_cannot_hold_is_refused(new_index: NewIndex, field: dict, words: str):
+    index = new_index()
+    with pytest.raises(InvalidDocumentError, match=words):
+        index.add([Document("a", "text", **field)])
+    assert len(index) == 0

@@ -12,11 +12,10 @@ import typer
 from colbert_rag.cli.encoders import chosen_encoder
 from colbert_rag.cli.output import emit_json, make_table, output_console
 from colbert_rag.cli.progress import progress_bars
-from colbert_rag.cli.searching import Mode
 from colbert_rag.errors import InvalidQueryError
 from colbert_rag.evaluation import DEFAULT_METRICS, TimedRun, check_metrics, evaluate, overlap, timed_run
 from colbert_rag.readers import Qrels, read_qrels, read_queries
-from colbert_rag.types import Progress, SearchConfig
+from colbert_rag.types import Mode, Progress, SearchConfig
 
 if TYPE_CHECKING:
     from colbert_rag import Index

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any
 
 import typer
 from rich import box
@@ -14,12 +15,10 @@ from rich.text import Text
 from colbert_rag.cli.encoders import chosen_encoder
 from colbert_rag.cli.output import emit_json, output_console, say
 from colbert_rag.cli.text import excerpt, printable
-from colbert_rag.types import Hit
+from colbert_rag.errors import InvalidFilterError
+from colbert_rag.types import Hit, Mode
 
-__all__ = ["Mode", "hits_table", "search_index"]
-
-Mode: TypeAlias = Literal["maxsim", "bm25", "hybrid"]
-
+__all__ = ["hits_table", "search_index"]
 
 def search_index(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="The index.")],
@@ -29,6 +28,9 @@ def search_index(
     mode: Annotated[
         Mode, typer.Option(help="maxsim: late interaction; bm25: words; hybrid: both, their ranks fused.")
     ] = "maxsim",
+    chosen: Annotated[
+        str | None, typer.Option("--filter", metavar="JSON", help="Only documents whose metadata fits.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(metavar="NAME", help="Where the index's own model is now, if it has moved.")
     ] = None,
@@ -43,18 +45,29 @@ def search_index(
 
     - `colbert-rag search handbook.index "§ 622 BGB" --mode hybrid -k 10`
 
+    - `colbert-rag search handbook.index "notice period" --filter '{"year": {"$gte": 2020}}'`
+
     - `colbert-rag search handbook.index "notice period" --json | jq '.[0].id'`
     """
     from colbert_rag import Index
 
+    condition = None if chosen is None else _parsed(chosen)
     with Index.open(path, chosen_encoder(model), read_only=True) as index:
-        hits = index.search(question, k, mode=mode)
+        hits = index.search(question, k, mode=mode, filter=condition)
     if as_json:
         emit_json([asdict(hit) for hit in hits])
     elif hits:
         output_console().print(hits_table(hits, is_full=full))
     else:
         say("no document matches")
+
+
+def _parsed(chosen: str) -> Any:
+    try:
+        return json.loads(chosen)
+    except ValueError as err:
+        msg = f"--filter is not JSON ({err}); expected an object such as '{{\"year\": {{\"$gte\": 2020}}}}'."
+        raise InvalidFilterError(msg) from err
 
 
 def hits_table(hits: list[Hit], *, is_full: bool = False, marks: list[str] | None = None) -> Table:

@@ -199,7 +199,8 @@ class Encoder:
         ids = {text: tokens.ids for text, tokens in zip(texts, model.tokenise(texts, "query"), strict=True)}
         for text in texts:
             _check_query_fits(text, len(ids[text]), model.context)
-        short = [text for text in texts if model.fits_query(len(ids[text]))]
+        # by length: a batch is padded to its longest
+        short = sorted((text for text in texts if model.fits_query(len(ids[text]))), key=lambda text: len(ids[text]))
         vectors = dict(zip(short, model.encode_query_texts(short), strict=True))
         # a query of skiplist tokens alone keeps them, as a document does
         rest = [text for text in texts if text not in vectors or not len(vectors[text])]

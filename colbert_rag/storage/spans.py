@@ -36,18 +36,20 @@ def pack_spans(spans: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.
 
 def unpack_spans(packed: NDArray[np.uint8], escapes: NDArray[np.int32]) -> NDArray[np.int32]:
     """Rebuild ``(T, 2) int32`` from what :func:`pack_spans` made."""
-    gaps = (packed >> 5).astype(np.int64)
     lengths = (packed & 31).astype(np.int64)
+    steps = (packed >> 5) + lengths
     tokens = escapes[:, 0]
-    gaps[tokens] = 0
     lengths[tokens] = 0
-    ends = np.cumsum(gaps + lengths)
-    # each escape puts the running end where its token really ends
-    shift = np.zeros(len(packed), np.int64)
+    steps[tokens] = 0
+    ends = steps.cumsum()
     if len(tokens):
+        # each escape puts the running end where its token really ends
         jumps = escapes[:, 2] - ends[tokens]
+        shift = np.zeros(len(packed), np.int64)
         shift[tokens] = np.diff(jumps, prepend=0)
-        ends += np.cumsum(shift)
-    starts = ends - lengths
-    starts[tokens] = escapes[:, 1]
-    return np.column_stack([starts, ends]).astype(np.int32)
+        ends += shift.cumsum()
+    spans = np.empty((len(packed), 2), np.int32)
+    spans[:, 0] = ends - lengths
+    spans[:, 1] = ends
+    spans[tokens, 0] = escapes[:, 1]
+    return spans

@@ -72,3 +72,18 @@ def test_a_blank_question_is_refused(run, index_path: Path):
     outcome = run("search", index_path, "  ", "--model", "hash")
     assert outcome.code == 1
     assert outcome.err.startswith("InvalidQueryError: ")
+
+
+@pytest.mark.parametrize("mode", ["maxsim", "bm25", "hybrid"])
+def test_a_filter_leaves_the_documents_that_fit(run, index_path: Path, mode: str):
+    chosen = '{"words": {"$lt": 9}}'
+    hits = run("search", index_path, "a laptop", "--model", "hash", "--mode", mode, "--filter", chosen, "--json").json
+    assert hits
+    assert {hit["metadata"]["words"] for hit in hits} <= {7, 8}
+
+
+@pytest.mark.parametrize("chosen", ["{", "3", '{"words": {"$above": 3}}'])
+def test_a_wrong_filter_is_refused_with_words(run, index_path: Path, chosen: str):
+    outcome = run("search", index_path, "laptop", "--model", "hash", "--filter", chosen)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err.startswith("InvalidFilterError: ")
