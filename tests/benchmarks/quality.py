@@ -45,7 +45,7 @@ def main() -> None:
     arguments = _arguments()
     data = read_judged_corpus(arguments.folder)
     encoder = Encoder()
-    tokens = _document_vectors(encoder, data.documents, arguments.vectors)
+    tokens = document_vectors(encoder, data.documents, arguments.vectors)
     queries = encoder.encode_queries(list(data.queries.values()))
     exact, exact_ms = _exact(tokens, queries, [document.id for document in data.documents])
     ndcg = _ndcg(exact, data)
@@ -69,7 +69,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _document_vectors(encoder: Encoder, documents: list[Document], cache: Path | None) -> list[TokenVectors]:
+def document_vectors(encoder: Encoder, documents: list[Document], cache: Path | None) -> list[TokenVectors]:
     if cache is not None and cache.exists():
         with np.load(cache) as stored:
             vectors, spans, ends = stored["vectors"], stored["spans"], stored["ends"]

@@ -1,0 +1,104 @@
+"""Query engines and chat engines on the index: the retrieved text is in the prompt, the evidence is not."""
+
+from __future__ import annotations
+
+import pytest
+from llama_index.core.chat_engine.types import ChatMode
+from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index.core.llms import MockLLM
+from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.tools import QueryEngineTool
+from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
+from llama_index_colbert_rag import ColBERTRerank
+
+QUESTION = "how many days of paid leave"
+ANSWER = "Every year has thirty days of paid leave."
+
+
+@pytest.fixture
+def engine(index):
+    reranker = ColBERTRerank(top_n=1, encoder=index.vector_store.encoder, keep_retrieval_score=True)
+    return index.as_query_engine(llm=MockLLM(), similarity_top_k=3, node_postprocessors=[reranker])
+
+
+def test_a_query_engine_answers_from_the_best_node_alone(engine):
+    answer = engine.query(QUESTION)
+    assert ANSWER in str(answer)
+    assert "notice period" not in str(answer)
+    [source] = answer.source_nodes
+    assert source.node.ref_doc_id == "leave"
+    assert 0 < source.score <= 1
+    assert source.passages[0].text == ANSWER
+
+
+def test_neither_evidence_nor_scores_are_in_the_prompt(engine):
+    prompt = str(engine.query(QUESTION))
+    assert prompt.count(ANSWER) == 1
+    assert not [word for word in ("passages", "matches", "score") if word in prompt]
+
+
+async def test_a_query_engine_answers_the_same_asynchronously(engine):
+    assert str(await engine.aquery(QUESTION)) == str(engine.query(QUESTION))
+
+
+async def test_a_query_engine_streams(index):
+    engine = index.as_query_engine(llm=MockLLM(), similarity_top_k=1, streaming=True)
+    pieces = list(engine.query(QUESTION).response_gen)
+    assert len(pieces) > 10
+    assert ANSWER in "".join(pieces)
+    answer = await engine.aquery(QUESTION)
+    assert ANSWER in "".join([piece async for piece in answer.async_response_gen()])
+
+
+def test_options_of_the_retriever_and_of_the_engine_find_their_way(index):
+    filters = MetadataFilters(filters=[MetadataFilter(key="lang", value="de")])
+    engine = index.as_query_engine(llm=MockLLM(), filters=filters, similarity_top_k=9, response_mode="no_text")
+    assert [node.node.ref_doc_id for node in engine.query(QUESTION).source_nodes] == ["frist"]
+    engine = index.as_query_engine(llm=MockLLM(), vector_store_query_mode="sparse", similarity_top_k=1)
+    assert engine.query("Frist").source_nodes[0].node.ref_doc_id == "frist"
+
+
+def test_a_retriever_query_engine_takes_the_retriever(index):
+    engine = RetrieverQueryEngine.from_args(index.as_retriever(similarity_top_k=1), llm=MockLLM())
+    assert ANSWER in str(engine.query(QUESTION))
+
+
+def test_a_query_engine_is_a_tool(index):
+    tool = QueryEngineTool.from_defaults(index.as_query_engine(llm=MockLLM(), similarity_top_k=1))
+    assert ANSWER in str(tool.call(QUESTION))
+
+
+# the chat memory of LlamaIndex keeps a database connection open
+@pytest.mark.filterwarnings("ignore:.*aiosqlite.core.Connection.*was deleted before being closed:ResourceWarning")
+@pytest.mark.parametrize("mode", [ChatMode.BEST, ChatMode.CONTEXT, ChatMode.CONDENSE_QUESTION])
+async def test_a_chat_engine_answers_from_the_index(index, mode: ChatMode):
+    engine = index.as_chat_engine(mode, llm=MockLLM(), similarity_top_k=1)
+    reply = engine.chat(QUESTION)
+    assert ANSWER in str(reply)
+    assert [node.node.ref_doc_id for node in reply.source_nodes] == ["leave"]
+    assert ANSWER in str(await engine.achat(QUESTION))
+    assert ANSWER in "".join(engine.stream_chat(QUESTION).response_gen)
+
+
+class Recorder(BaseEventHandler):
+    seen: list[str] = []
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "Recorder"
+
+    def handle(self, event, **kwargs) -> None:
+        self.seen.append(event.class_name())
+
+
+def test_events_come_in_order_reranking_between_retrieval_and_synthesis(engine):
+    recorder = Recorder()
+    dispatcher = get_dispatcher()
+    dispatcher.add_event_handler(recorder)
+    try:
+        engine.query(QUESTION)
+    finally:
+        dispatcher.event_handlers.remove(recorder)
+    wanted = ["RetrievalStartEvent", "RetrievalEndEvent", "ReRankStartEvent", "ReRankEndEvent", "SynthesizeStartEvent"]
+    assert [name for name in recorder.seen if name in wanted] == wanted

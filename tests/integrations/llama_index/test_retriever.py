@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import asyncio
+import pickle
+
+import numpy as np
+import pytest
+from llama_index.core.indices.query.query_transform import HyDEQueryTransform
+from llama_index.core.llms import MockLLM
+from llama_index.core.postprocessor import SimilarityPostprocessor
+from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.retrievers import QueryFusionRetriever, TransformRetriever
+from llama_index.core.schema import IndexNode, NodeWithScore, QueryBundle, TextNode
+from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
+from llama_index_colbert_rag import ColBERTRetriever, NodeWithEvidence
+
+from colbert_rag import InvalidQueryError, SearchConfig
+
+GERMAN = MetadataFilters(filters=[MetadataFilter(key="lang", value="de")])
+
+
+def ids(found: list[NodeWithScore]) -> list[str]:
+    return [node.node_id for node in found]
+
+
+@pytest.fixture(params=["retrieve", "aretrieve"])
+def retrieve(request: pytest.FixtureRequest):
+    """Both ways to ask."""
+
+    def ask(retriever: ColBERTRetriever, query: str | QueryBundle) -> list[NodeWithScore]:
+        if request.param == "retrieve":
+            return retriever.retrieve(query)
+        return asyncio.run(retriever.aretrieve(query))
+
+    return ask
+
+
+def test_two_nodes_are_found_unless_more_are_asked_for(handbook, retrieve):
+    assert (
+        ids(retrieve(ColBERTRetriever(handbook), "notice period"))
+        == ids(retrieve(ColBERTRetriever(handbook, similarity_top_k=4), "notice period"))[:2]
+    )
+    retriever = ColBERTRetriever(handbook)
+    assert retriever.similarity_top_k == 2
+    retriever.similarity_top_k = 3
+    assert len(retrieve(retriever, "notice")) == 3
+
+
+def test_score_and_passages_are_those_of_the_core(handbook, retrieve, pages):
+    hits = handbook.client.search("thirty days of leave", 4, config=SearchConfig(passages=2))
+    found = retrieve(ColBERTRetriever(handbook, 4, passages=2), "thirty days of leave")
+    assert [(f.node_id, f.score, f.passages) for f in found] == [(h.id, h.relevance, h.passages) for h in hits]
+    assert all(type(node) is NodeWithEvidence and type(node.score) is float for node in found)
+    assert found[0].node == pages[1]
+    assert found[0].passages[0].text == pages[1].text
+
+
+def test_no_passages_where_none_are_asked_for(handbook, retrieve):
+    assert retrieve(ColBERTRetriever(handbook, passages=0), "notice")[0].passages == ()
+
+
+def test_restrictions_are_honoured(handbook, retrieve):
+    assert ids(retrieve(ColBERTRetriever(handbook, 9, filters=GERMAN), "notice")) == ["frist"]
+    assert ids(retrieve(ColBERTRetriever(handbook, 9, node_ids=("leave",)), "notice")) == ["leave"]
+    assert ids(retrieve(ColBERTRetriever(handbook, 9, doc_ids=["leave"]), "notice")) == ["leave"]
+    assert len(retrieve(ColBERTRetriever(handbook, 9, node_ids=[], doc_ids=[]), "notice")) == 4
+
+
+@pytest.mark.parametrize("mode", ["text_search", "hybrid", "mmr"])
+def test_modes_are_those_of_the_store(handbook, retrieve, mode: str):
+    core = {"text_search": "bm25", "hybrid": "hybrid", "mmr": "maxsim"}[mode]
+    config = SearchConfig(diversity=0.8) if mode == "mmr" else SearchConfig()
+    hits = handbook.client.search("drei days", 4, mode=core, config=config)
+    found = retrieve(ColBERTRetriever(handbook, 4, mode=mode, mmr_threshold=0.2), "drei days")
+    assert ids(found) == [hit.id for hit in hits]
+    assert [f.score for f in found] == [h.relevance if mode == "mmr" else h.score for h in hits]
+
+
+def test_several_embedding_strings_are_one_query_of_all_their_vectors(handbook, retrieve):
+    texts = ["notice period", "thirty days of paid leave"]
+    vectors = np.concatenate(handbook.encoder.encode_queries(texts))
+    [hits] = handbook.client.search_vectors([vectors], 4)
+    found = retrieve(ColBERTRetriever(handbook, 4), QueryBundle("period", custom_embedding_strs=texts))
+    assert [(f.node_id, f.score) for f in found] == [(h.id, h.relevance) for h in hits]
+    assert ids(found)[0] == "leave"
+    alone = retrieve(ColBERTRetriever(handbook, 4), QueryBundle("period", custom_embedding_strs=texts[:1]))
+    assert ids(alone)[0] == "notice"
+
+
+def test_by_words_several_strings_are_searched_in_a_row(handbook, retrieve):
+    query = QueryBundle("nothing", custom_embedding_strs=["Frist", "remote"])
+    assert set(ids(retrieve(ColBERTRetriever(handbook, 9, mode="sparse"), query))) == {"frist", "remote"}
+
+
+def test_hyde_is_honoured(handbook, retrieve):
+    hyde = HyDEQueryTransform(llm=MockLLM(), include_original=True)
+    bundle = hyde.run("thirty days of paid leave")
+    assert len(bundle.embedding_strs) == 2
+    retriever = TransformRetriever(ColBERTRetriever(handbook), hyde)
+    assert ids(retrieve(retriever, "thirty days of paid leave"))[0] == "leave"
+
+
+def test_a_query_without_text_is_refused(handbook, retrieve):
+    with pytest.raises(InvalidQueryError, match="the query has no text"):
+        retrieve(ColBERTRetriever(handbook), QueryBundle(""))
+    with pytest.raises(InvalidQueryError, match="blank"):
+        retrieve(ColBERTRetriever(handbook), "  ")
+
+
+def test_an_empty_store_finds_nothing(store, retrieve):
+    assert retrieve(ColBERTRetriever(store), "notice") == []
+
+
+def test_scores_can_be_cut_off(handbook):
+    found = ColBERTRetriever(handbook, 4).retrieve("notice period")
+    kept = SimilarityPostprocessor(similarity_cutoff=0.9).postprocess_nodes(found)
+    assert ids(kept) == ["notice"]
+
+
+def test_an_index_node_leads_to_what_it_stands_for(store, retrieve):
+    store.add([TextNode(id_="plain", text="amber"), IndexNode(id_="door", text="birch", index_id="inner")])
+    inside = TextNode(id_="inside", text="behind the door")
+    object_map = {"inner": inside}
+    found = retrieve(ColBERTRetriever(store, object_map=object_map), "birch")
+    assert ids(found) == ["inside", "plain"]
+    assert found[0].score > 0.9
+    nested = ColBERTRetriever(store, 1, node_ids=["plain"])
+    assert ids(retrieve(ColBERTRetriever(store, 1, object_map={"inner": nested}), "birch")) == ["plain"]
+    engine = RetrieverQueryEngine.from_args(nested, llm=MockLLM())
+    [answer] = retrieve(ColBERTRetriever(store, 1, object_map={"inner": engine}), "birch")
+    assert "amber" in answer.text
+
+
+def test_an_index_node_of_score_zero_is_not_taken_for_a_perfect_one(store, retrieve):
+    class Opposite(type(store.encoder)):
+        """Every query is the opposite of every document: MaxSim is below zero, relevance is 0."""
+
+        def encode_queries(self, texts):
+            return [-vectors for vectors in super().encode_queries(texts)]
+
+    store.add([IndexNode(id_="door", text="birch", index_id="inner")])
+    store.client._encoder = Opposite()
+    found = retrieve(ColBERTRetriever(store, object_map={"inner": TextNode(id_="inside", text="i")}), "birch")
+    assert ids(found) == ["inside"]
+    assert found[0].score < 1e-300
+
+
+def test_fusion_knows_a_node_again_although_its_passages_differ(handbook):
+    retrievers = [ColBERTRetriever(handbook, 4), ColBERTRetriever(handbook, 4, passages=3, mode="hybrid")]
+    for mode in ("reciprocal_rerank", "relative_score", "simple", "dist_based_score"):
+        fused = QueryFusionRetriever(
+            retrievers, llm=MockLLM(), num_queries=1, similarity_top_k=9, mode=mode, use_async=False
+        ).retrieve("notice period")
+        assert sorted(ids(fused)) == ["frist", "leave", "notice", "remote"], mode
+        assert fused[0].node_id == "notice"
+        assert fused[0].passages
+
+
+def test_a_pickle_finds_the_same(handbook):
+    retriever = ColBERTRetriever(handbook, 3, filters=GERMAN, passages=2)
+    again = pickle.loads(pickle.dumps(retriever))
+    assert [f.to_dict() for f in again.retrieve("notice")] == [f.to_dict() for f in retriever.retrieve("notice")]
+    again.vector_store.client.close()
+
+
+def test_a_wrong_argument_name_is_an_error(handbook):
+    with pytest.raises(TypeError, match="top_k"):
+        ColBERTRetriever(handbook, top_k=3)
+    with pytest.raises(ValueError, match="maxsim"):
+        ColBERTRetriever(handbook, mode="maxsim").retrieve("notice")
