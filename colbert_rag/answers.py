@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -159,10 +160,11 @@ def _hit(document: Document, score: float, passages: tuple[Passage, ...], releva
         id=document.id,
         score=score,
         text=document.text,
-        metadata=dict(document.metadata),
+        # hits of one search may be of one document: what a caller changes in his must not show in another's
+        metadata=deepcopy(dict(document.metadata)),
         passages=passages,
         relevance=relevance,
         heading=document.heading,
         ref_id=document.ref_id,
-        extra=document.extra,
+        extra=deepcopy(document.extra),
     )

@@ -24,6 +24,7 @@ from colbert_rag.types import (
     Float32Array,
     Hit,
     IndexInfo,
+    JsonValue,
     Mode,
     Progress,
     SearchConfig,
@@ -174,6 +175,11 @@ class Index:
     def path(self) -> Path:
         """The folder."""
         return self._path
+
+    @property
+    def model(self) -> dict[str, JsonValue]:
+        """The fingerprint of the model that the index was built with, without loading it; ``"model"`` is its name."""
+        return self._settings().model
 
     @property
     def encoder(self) -> TextEncoder:

@@ -881,3 +881,19 @@ def test_what_json_and_the_catalog_cannot_hold_is_refused(new_index: NewIndex, f
     with pytest.raises(InvalidDocumentError, match=words):
         index.add([Document("a", "text", **field)])
     assert len(index) == 0
+
+
+def test_the_model_is_named_without_loading_it(new_index: NewIndex, encoder: HashEncoder):
+    index = new_index()
+    with Index.open(index.path) as again:
+        assert again.model == encoder.fingerprint
+    assert new_index("vectors", dim=4).model == {"model": None}
+
+
+def test_what_is_changed_in_one_hit_shows_in_no_other(new_index: NewIndex):
+    index = new_index()
+    index.add([Document("a", "amber birch", {"list": [1]}, extra={"list": [1]})])
+    (one,), (other,) = index.search_many(["amber", "birch"])
+    one.metadata["list"].append(2)
+    one.extra["list"].append(2)
+    assert other.metadata == other.extra == {"list": [1]}

@@ -1,7 +1,32 @@
-"""colbert_rag in LangChain: planned, not here yet.
+"""colbert_rag in LangChain: a vector store, a retriever, a reranker and a filter translator.
 
-This package will hold ``ColBERTRetriever``, ``ColBERTVectorStore`` and ``ColBERTReranker``. Until
-then it exports nothing, so that an import of one of these names fails at once.
+All of them work on the folder of a ``colbert_rag.Index``, which the core and the LlamaIndex adapter open too.
 """
 
-__all__: list[str] = []
+from __future__ import annotations
+
+from colbert_rag import MissingDependencyError
+
+try:
+    import langchain_core  # noqa: F401
+except ModuleNotFoundError as err:
+    if err.name != "langchain_core":
+        raise
+    msg = "langchain_colbert_rag needs langchain-core. Run: pip install 'late-interaction-rag[langchain]'"
+    raise MissingDependencyError(msg) from err
+
+from langchain_colbert_rag.arguments import InvalidArgumentError
+from langchain_colbert_rag.filters import ColBERTTranslator
+from langchain_colbert_rag.reranker import ColBERTReranker
+from langchain_colbert_rag.reranking_retriever import RerankingRetriever
+from langchain_colbert_rag.retriever import ColBERTRetriever
+from langchain_colbert_rag.vectorstore import ColBERTVectorStore
+
+__all__ = [
+    "ColBERTReranker",
+    "ColBERTRetriever",
+    "ColBERTTranslator",
+    "ColBERTVectorStore",
+    "InvalidArgumentError",
+    "RerankingRetriever",
+]

@@ -1,7 +1,34 @@
-"""colbert_rag in LlamaIndex: planned, not here yet.
+"""colbert_rag in LlamaIndex: an index, a vector store, a retriever, a reranker and a marker for pipelines.
 
-This package will hold ``ColBERTRetriever``, ``ColBERTRerank``, ``ColBERTVectorStore`` and
-``ColBERTIndex``. Until then it exports nothing, so that an import of one of these names fails at once.
+All of them work on the folder of a ``colbert_rag.Index``, which the core and the LangChain adapter open too.
 """
 
-__all__: list[str] = []
+from __future__ import annotations
+
+from colbert_rag import MissingDependencyError
+
+try:
+    import llama_index.core  # noqa: F401
+except ModuleNotFoundError as err:
+    if err.name not in ("llama_index", "llama_index.core"):
+        raise
+    msg = "llama_index_colbert_rag needs llama-index-core. Run: pip install 'late-interaction-rag[llama-index]'"
+    raise MissingDependencyError(msg) from err
+
+from llama_index_colbert_rag.arguments import InvalidArgumentError
+from llama_index_colbert_rag.evidence import NodeWithEvidence
+from llama_index_colbert_rag.index import ColBERTIndex
+from llama_index_colbert_rag.marker import LateInteractionMarker
+from llama_index_colbert_rag.rerank import ColBERTRerank
+from llama_index_colbert_rag.retriever import ColBERTRetriever
+from llama_index_colbert_rag.vectorstore import ColBERTVectorStore
+
+__all__ = [
+    "ColBERTIndex",
+    "ColBERTRerank",
+    "ColBERTRetriever",
+    "ColBERTVectorStore",
+    "InvalidArgumentError",
+    "LateInteractionMarker",
+    "NodeWithEvidence",
+]

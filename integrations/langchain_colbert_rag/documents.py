@@ -1,0 +1,78 @@
+"""Documents of LangChain from documents and hits of the core, and the reverse."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from typing import Any
+
+from langchain_core.documents import Document
+
+from colbert_rag import Document as CoreDocument
+from colbert_rag import Hit, InvalidDocumentError, Passage
+
+__all__ = ["evidence", "from_texts", "to_core", "to_langchain", "with_evidence"]
+
+
+def from_texts(texts: Iterable[str], metadatas: Iterable[dict[str, Any]] | None) -> list[Document]:
+    """One document of each text.
+
+    Raises:
+        InvalidDocumentError: a text alone, or another number of metadatas than of texts.
+    """
+    if isinstance(texts, str):
+        msg = "texts must be a list of str; wrap one text in a list."
+        raise InvalidDocumentError(msg)
+    found = list(texts)
+    given = [{} for _ in found] if metadatas is None else list(metadatas)
+    if len(given) != len(found):
+        msg = f"{len(given)} metadatas for {len(found)} texts; give one for each. Nothing was written."
+        raise InvalidDocumentError(msg)
+    return [Document(page_content=text, metadata=metadata) for text, metadata in zip(found, given, strict=True)]
+
+
+def to_core(documents: Iterable[Document], ids: Sequence[str | None] | None) -> list[CoreDocument]:
+    """Documents as the core takes them; an id is that of ``ids``, else the document's own, else a new one.
+
+    Raises:
+        InvalidDocumentError: another number of ids than of documents.
+    """
+    found = list(documents)
+    given = [None] * len(found) if ids is None else list(ids)
+    if len(given) != len(found):
+        msg = f"{len(given)} ids for {len(found)} documents; give one for each. Nothing was written."
+        raise InvalidDocumentError(msg)
+    return [
+        CoreDocument(_first(given_id, document.id), document.page_content, document.metadata)
+        for given_id, document in zip(given, found, strict=True)
+    ]
+
+
+def _first(given: str | None, own: str | None) -> str:
+    """An empty id is left to the core, which refuses it."""
+    chosen = own if given is None else given
+    return str(uuid.uuid4()) if chosen is None else chosen
+
+
+def to_langchain(found: CoreDocument | Hit) -> Document:
+    """Text, metadata and id; no score, so that what was added comes back equal."""
+    # callers that shared a pass may have got the same objects
+    return Document(id=found.id, page_content=found.text, metadata=deepcopy(dict(found.metadata)))
+
+
+def evidence(relevance: float | None, passages: Iterable[Passage]) -> dict[str, Any]:
+    """What a retriever and a reranker add to metadata: numbers and strings that JSON can hold.
+
+    Args:
+        relevance: In ``[0, 1]``; None where no MaxSim was computed, and nothing is said then.
+        passages: Evidence, best first.
+    """
+    score = {} if relevance is None else {"relevance_score": relevance}
+    listed = [{"start": p.start, "end": p.end, "text": p.text, "score": p.score} for p in passages]
+    return {**score, "passages": listed}
+
+
+def with_evidence(document: Document, relevance: float | None, passages: Iterable[Passage]) -> Document:
+    """A copy of a document with :func:`evidence` in its metadata; the document itself stays as it is."""
+    return document.model_copy(update={"metadata": {**document.metadata, **evidence(relevance, passages)}})

@@ -1,0 +1,137 @@
+"""A LangChain retriever that shows its evidence."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from os import PathLike
+from typing import Any, Literal
+
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import get_config_list
+from pydantic import ConfigDict
+from typing_extensions import Self
+
+from colbert_rag import ColbertRagError, Encoder, Hit, SearchConfig, TextEncoder
+from langchain_colbert_rag.arguments import check_names, search_arguments
+from langchain_colbert_rag.documents import to_langchain, with_evidence
+from langchain_colbert_rag.vectorstore import ColBERTVectorStore
+
+__all__ = ["ColBERTRetriever"]
+
+PER_CALL = ("k", "filter", "mode", "passages")
+
+# an encoder keeps the vectors of that many queries
+BATCH = 256
+
+
+class ColBERTRetriever(BaseRetriever):
+    """Finds documents by late interaction, by words, or by both, and says how well and where.
+
+    Every document found is a new one, with two more entries in its metadata:
+
+    - ``relevance_score``: MaxSim by the number of query vectors, a float in ``[0, 1]``, comparable
+      between queries; left out in mode "bm25", which computes no MaxSim;
+    - ``passages``: the best places in the text, each ``{"start", "end", "text", "score"}``, character
+      offsets in ``page_content`` and MaxSim of the passage alone.
+
+    ``k``, ``filter``, ``mode`` and ``passages`` can be given here, in each call
+    (``retriever.invoke(query, k=3)``), and as configurable fields. None in a call stands for what was
+    given here; ``filter={}`` in a call lifts the filter. An argument of another name is an error.
+
+    Attributes:
+        store: Where the documents are.
+        k: How many documents.
+        filter: As :class:`ColBERTVectorStore` takes it.
+        mode: ``"maxsim"``, ``"bm25"`` or ``"hybrid"``.
+        passages: Evidence passages per document; None for those of ``config``, which are 1 by default.
+        config: How hard a search tries.
+
+    Example::
+
+        retriever = ColBERTRetriever.open("./handbook", k=3)
+        retriever.invoke("how long is the notice period?", filter={"year": 2024})
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    store: ColBERTVectorStore
+    k: int = 4
+    filter: Any = None
+    mode: Literal["maxsim", "bm25", "hybrid"] = "maxsim"
+    passages: int | None = None
+    config: SearchConfig = SearchConfig()
+
+    @classmethod
+    def open(cls, path: str | PathLike[str], encoder: TextEncoder | str | None = None, **fields: Any) -> Self:
+        """A retriever on the index in a folder.
+
+        Args:
+            path: The folder.
+            encoder: The encoder that the index was built with, if it has no name to be found by.
+            fields: The other fields.
+
+        Raises:
+            IndexNotFoundError: the folder is no index.
+        """
+        return cls(store=ColBERTVectorStore.open(path, encoder), **fields)
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **call: Any
+    ) -> list[Document]:
+        arguments = self._arguments(call)
+        return [_shown(hit, arguments["mode"]) for hit in self.store.index.search(query, **arguments)]
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **call: Any
+    ) -> list[Document]:
+        arguments = self._arguments(call)
+        return [_shown(hit, arguments["mode"]) for hit in await self.store.index.asearch(query, **arguments)]
+
+    def _arguments(self, call: dict[str, Any]) -> dict[str, Any]:
+        """What the index is asked, from the fields and what one call gives in their place."""
+        check_names("ColBERTRetriever.invoke", call, PER_CALL)
+        chosen = {name: getattr(self, name) if call.get(name) is None else call[name] for name in PER_CALL}
+        k, passages = chosen.pop("k"), chosen.pop("passages")
+        changes = {} if passages is None else {"passages": passages}
+        return {"k": k, **search_arguments("ColBERTRetriever", {**chosen, "config": self.config}, **changes)}
+
+    def batch(
+        self,
+        inputs: list[str],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[list[Document]]:
+        """Find documents for several queries, which are encoded together; see ``Runnable.batch``."""
+        configs, found = get_config_list(config, len(inputs)), []
+        for start in range(0, len(inputs), BATCH):
+            part = slice(start, start + BATCH)
+            self._encode_ahead(inputs[part], kwargs)
+            found += super().batch(inputs[part], configs[part], return_exceptions=return_exceptions, **kwargs)
+        return found
+
+    def _encode_ahead(self, queries: list[str], call: dict[str, Any]) -> None:
+        if (call.get("mode") or self.mode) == "bm25":
+            return
+        # what is refused is reported by the call that it is refused to
+        with suppress(ColbertRagError):
+            encoder = self.store.encoder
+            if isinstance(encoder, Encoder):  # others keep no vectors
+                encoder.encode_queries(queries)
+
+    def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
+        # the encoder itself would be loaded here, in the event loop
+        return LangSmithRetrieverParams(
+            ls_retriever_name="colbert",
+            ls_vector_store_provider="colbert_rag",
+            ls_embedding_provider="colbert_rag",
+            ls_embedding_model=self.store.model_name,
+        )
+
+
+def _shown(hit: Hit, mode: str) -> Document:
+    return with_evidence(to_langchain(hit), None if mode == "bm25" else hit.relevance, hit.passages)

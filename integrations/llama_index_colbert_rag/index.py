@@ -1,0 +1,337 @@
+"""A LlamaIndex index on the folder of a late-interaction index."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any, cast
+
+from llama_index.core import MockEmbedding, StorageContext, VectorStoreIndex
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.chat_engine import (
+    CondensePlusContextChatEngine,
+    CondenseQuestionChatEngine,
+    ContextChatEngine,
+    SimpleChatEngine,
+)
+from llama_index.core.constants import DEFAULT_SIMILARITY_TOP_K
+from llama_index.core.data_structs import IndexDict
+from llama_index.core.ingestion import arun_transformations, run_transformations
+from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.schema import BaseNode, IndexNode, TransformComponent
+from llama_index.core.schema import Document as LlamaDocument
+from llama_index.core.storage.docstore.types import RefDocInfo
+from llama_index.core.vector_stores.types import BasePydanticVectorStore, MetadataFilters, VectorStoreQueryMode
+from typing_extensions import Self
+
+from colbert_rag import TextEncoder
+from llama_index_colbert_rag.arguments import InvalidArgumentError, check_names
+from llama_index_colbert_rag.refreshing import HeldNodes, transformation_options
+from llama_index_colbert_rag.retriever import ColBERTRetriever
+from llama_index_colbert_rag.sources import hashes, with_sources, with_text
+from llama_index_colbert_rag.vectorstore import ColBERTVectorStore
+
+__all__ = ["ColBERTIndex"]
+
+_ENGINES = (
+    RetrieverQueryEngine.from_args,
+    CondensePlusContextChatEngine.from_defaults,
+    CondenseQuestionChatEngine.from_defaults,
+    ContextChatEngine.from_defaults,
+    SimpleChatEngine.from_defaults,
+)
+# engines hand their own options on to as_retriever
+_ENGINE_OPTIONS = {name for engine in _ENGINES for name in inspect.signature(engine).parameters}
+
+
+class ColBERTIndex(VectorStoreIndex):
+    """A ``VectorStoreIndex`` of a :class:`ColBERTVectorStore`: it needs no embedding model.
+
+    Everything it knows is in the folder: nodes, vectors, and the hash of the document that each node was cut from,
+    so ``refresh_ref_docs`` changes only what changed, after :meth:`load` too. ``docstore`` stays empty and there is
+    nothing to persist. An LLM is asked for by engines only.
+
+    Args:
+        nodes: Nodes to begin with.
+        path: As in :class:`ColBERTVectorStore`.
+        encoder: As in :class:`ColBERTVectorStore`.
+        storage_context: In place of ``path`` and ``encoder``, one whose vector store is a ``ColBERTVectorStore``.
+        objects: Nodes that lead to other retrievers or engines.
+        transformations: What cuts documents into nodes; None for ``Settings.transformations``, which split
+            them; ``[]`` keeps each document whole, of any length.
+        callback_manager: None for ``Settings.callback_manager``.
+        show_progress: Show the progress of transformations.
+        unknown: None.
+
+    Raises:
+        InvalidArgumentError: an argument of another name, such as ``embed_model``, or another vector store.
+
+    Example::
+
+        index = ColBERTIndex.from_documents(documents, path="./handbook")
+        index.as_query_engine(llm=llm, similarity_top_k=5).query("how long is the notice period?")
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[BaseNode] | None = None,
+        *,
+        path: str | PathLike[str] | None = None,
+        encoder: TextEncoder | str | None = None,
+        storage_context: StorageContext | None = None,
+        objects: Sequence[IndexNode] | None = None,
+        transformations: list[TransformComponent] | None = None,
+        callback_manager: CallbackManager | None = None,
+        show_progress: bool = False,
+        **unknown: Any,
+    ) -> None:
+        known = inspect.signature(ColBERTIndex).parameters.keys() - {"unknown"}
+        check_names("ColBERTIndex", unknown, known)
+        super().__init__(
+            nodes=list(nodes or []),
+            embed_model=MockEmbedding(embed_dim=1),
+            storage_context=_storage(storage_context, path, encoder),
+            objects=list(objects or []),
+            transformations=transformations,
+            callback_manager=callback_manager,
+            show_progress=show_progress,
+        )
+        if transformations is not None:
+            # VectorStoreIndex takes an empty list for none
+            self._transformations = transformations
+
+    @classmethod
+    def from_documents(
+        cls,
+        documents: Sequence[LlamaDocument],
+        storage_context: StorageContext | None = None,
+        show_progress: bool = False,
+        callback_manager: CallbackManager | None = None,
+        transformations: list[TransformComponent] | None = None,
+        **options: Any,
+    ) -> Self:
+        """Open or create an index and refresh it with documents.
+
+        What the folder holds already stays: documents that have not changed are not encoded again.
+
+        Args:
+            documents: To be found.
+            storage_context: As the class takes it.
+            show_progress: As the class takes it.
+            callback_manager: As the class takes it.
+            transformations: As the class takes them.
+            options: ``path`` and ``encoder``, as the class takes them.
+        """
+        index = cls(
+            storage_context=storage_context,
+            show_progress=show_progress,
+            callback_manager=callback_manager,
+            transformations=transformations,
+            **options,
+        )
+        index.refresh_ref_docs(documents)
+        return index
+
+    @classmethod
+    def from_vector_store(cls, vector_store: BasePydanticVectorStore, embed_model: Any = None, **options: Any) -> Self:
+        """An index on a store.
+
+        Args:
+            vector_store: A ``ColBERTVectorStore``.
+            embed_model: None.
+            options: ``transformations``, ``callback_manager`` and ``show_progress``, as the class takes them.
+
+        Raises:
+            InvalidArgumentError: another store, or an ``embed_model``.
+        """
+        if embed_model is not None:
+            options["embed_model"] = embed_model
+        return cls(storage_context=StorageContext.from_defaults(vector_store=vector_store), **options)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], encoder: TextEncoder | str | None = None, **options: Any) -> Self:
+        """Open the index in a folder, whoever made it: this class, LangChain's store, or the core.
+
+        Args:
+            path: The folder.
+            encoder: The encoder that the index was built with, if it has no name to be found by.
+            options: ``transformations``, ``callback_manager`` and ``show_progress``, as the class takes them.
+
+        Raises:
+            IndexNotFoundError: the folder is no index.
+        """
+        return cls.from_vector_store(ColBERTVectorStore.open(path, encoder), **options)
+
+    @property
+    def vector_store(self) -> ColBERTVectorStore:
+        """The store behind the index."""
+        return cast("ColBERTVectorStore", self._vector_store)
+
+    def as_retriever(
+        self,
+        similarity_top_k: int = DEFAULT_SIMILARITY_TOP_K,
+        *,
+        filters: MetadataFilters | None = None,
+        node_ids: Sequence[str] | None = None,
+        doc_ids: Sequence[str] | None = None,
+        mode: VectorStoreQueryMode | str = VectorStoreQueryMode.DEFAULT,
+        vector_store_query_mode: VectorStoreQueryMode | str | None = None,
+        alpha: float | None = None,
+        mmr_threshold: float | None = None,
+        passages: int = 1,
+        object_map: dict[str, Any] | None = None,
+        verbose: bool = False,
+        **engine_options: Any,
+    ) -> ColBERTRetriever:
+        """A retriever on this index; arguments as :class:`ColBERTRetriever` takes them.
+
+        Args:
+            similarity_top_k: How many nodes.
+            filters: Which nodes may be found.
+            node_ids: Only these nodes.
+            doc_ids: Only nodes of these source documents.
+            mode: What to rank by.
+            vector_store_query_mode: LlamaIndex's name of ``mode``.
+            alpha: The share of late interaction in mode ``hybrid``.
+            mmr_threshold: The share of relevance in mode ``mmr``.
+            passages: Evidence passages per node.
+            object_map: What ``IndexNode`` leads to, by ``index_id``, beside what the index knows.
+            verbose: Print what recursive retrieval does.
+            engine_options: What ``as_query_engine`` and ``as_chat_engine`` pass to engines; not used here.
+
+        Raises:
+            InvalidArgumentError: an argument that neither a retriever nor an engine takes.
+        """
+        own = [name for name in inspect.signature(self.as_retriever).parameters if name != "engine_options"]
+        check_names("as_retriever", engine_options.keys() - _ENGINE_OPTIONS, own)
+        return ColBERTRetriever(
+            self.vector_store,
+            similarity_top_k,
+            filters=filters,
+            node_ids=node_ids,
+            doc_ids=doc_ids,
+            mode=mode if vector_store_query_mode is None else vector_store_query_mode,
+            alpha=alpha,
+            mmr_threshold=mmr_threshold,
+            passages=passages,
+            callback_manager=self._callback_manager,
+            object_map={**self._object_map, **(object_map or {})},
+            verbose=verbose,
+        )
+
+    def insert(self, document: LlamaDocument, **insert_kwargs: Any) -> None:
+        """Add the nodes of a document; :meth:`update_ref_doc` replaces those that are there."""
+        with self._callback_manager.as_trace("insert"):
+            self.insert_nodes(self._nodes_of([document], **insert_kwargs))
+
+    async def ainsert(self, document: LlamaDocument, **insert_kwargs: Any) -> None:
+        """:meth:`insert`, with the transformations' own async methods and writing in a thread."""
+        with self._callback_manager.as_trace("ainsert"):
+            await self.ainsert_nodes(await self._anodes_of([document], **insert_kwargs))
+
+    def update_ref_doc(self, document: LlamaDocument, **update_kwargs: Any) -> None:
+        """Replace the nodes of a document: the new ones are written first, then the old ones deleted.
+
+        Args:
+            document: Known or new.
+            update_kwargs: ``insert_kwargs`` for transformations; ``delete_kwargs`` have nothing to say here.
+        """
+        with self._callback_manager.as_trace("update_ref_doc"):
+            self._replace([document], self._held([document]), **transformation_options(update_kwargs))
+
+    async def aupdate_ref_doc(self, document: LlamaDocument, **update_kwargs: Any) -> None:
+        """:meth:`update_ref_doc`, with the transformations' own async methods and writing in a thread."""
+        with self._callback_manager.as_trace("aupdate_ref_doc"):
+            held = await asyncio.to_thread(self._held, [document])
+            await self._areplace([document], held, **transformation_options(update_kwargs))
+
+    def refresh_ref_docs(self, documents: Sequence[LlamaDocument], **update_kwargs: Any) -> list[bool]:
+        """Add documents that are new and replace those whose text or metadata changed; leave the others alone.
+
+        Args:
+            documents: Others that the index holds stay.
+            update_kwargs: ``insert_kwargs`` for transformations; ``update_kwargs`` have nothing to say here.
+
+        Returns:
+            For each document whether it was written.
+        """
+        with self._callback_manager.as_trace("refresh_ref_docs"):
+            held = self._held(documents)
+            self._replace(held.changed(documents), held, **transformation_options(update_kwargs))
+            return [held.is_changed(document) for document in documents]
+
+    async def arefresh_ref_docs(self, documents: Sequence[LlamaDocument], **update_kwargs: Any) -> list[bool]:
+        """:meth:`refresh_ref_docs`, with the transformations' own async methods and writing in a thread."""
+        with self._callback_manager.as_trace("arefresh_ref_docs"):
+            held = await asyncio.to_thread(self._held, documents)
+            await self._areplace(held.changed(documents), held, **transformation_options(update_kwargs))
+            return [held.is_changed(document) for document in documents]
+
+    @property
+    def ref_doc_info(self) -> dict[str, RefDocInfo]:
+        """The node ids of every source document, and the metadata of the first node."""
+        found: dict[str, RefDocInfo] = {}
+        for document in self.vector_store.client.find():
+            if document.ref_id is not None:
+                info = found.setdefault(document.ref_id, RefDocInfo(metadata=dict(document.metadata)))
+                info.node_ids.append(document.id)
+        return found
+
+    def _held(self, documents: Sequence[LlamaDocument]) -> HeldNodes:
+        return HeldNodes.of(documents, self.vector_store.client)
+
+    def _replace(self, documents: Sequence[LlamaDocument], held: HeldNodes, **options: Any) -> None:
+        nodes = self._nodes_of(documents, **options)
+        self.insert_nodes(nodes)
+        self.vector_store.delete_nodes(held.stale(documents, nodes))
+
+    async def _areplace(self, documents: Sequence[LlamaDocument], held: HeldNodes, **options: Any) -> None:
+        nodes = await self._anodes_of(documents, **options)
+        await self.ainsert_nodes(nodes)
+        await self.vector_store.adelete_nodes(held.stale(documents, nodes))
+
+    def _nodes_of(self, documents: Sequence[LlamaDocument], **options: Any) -> list[BaseNode]:
+        known = hashes(documents)
+        nodes = run_transformations(
+            list(documents), self._transformations, show_progress=self._show_progress, **options
+        )
+        return with_text(with_sources(nodes, known))
+
+    async def _anodes_of(self, documents: Sequence[LlamaDocument], **options: Any) -> list[BaseNode]:
+        known = hashes(documents)
+        nodes = await arun_transformations(
+            list(documents), self._transformations, show_progress=self._show_progress, **options
+        )
+        return with_text(with_sources(nodes, known))
+
+    def _build_index_from_nodes(self, nodes: Sequence[BaseNode], **unknown: Any) -> IndexDict:
+        self._validate_serializable(nodes)
+        return super()._build_index_from_nodes(nodes, **unknown)
+
+    # VectorStoreIndex would embed the nodes, and keep a second copy of some in the docstore
+    def _add_nodes_to_index(
+        self, index_struct: IndexDict, nodes: Sequence[BaseNode], show_progress: bool = False, **unknown: Any
+    ) -> None:
+        self.vector_store.add(nodes, **unknown)
+
+    async def _async_add_nodes_to_index(
+        self, index_struct: IndexDict, nodes: Sequence[BaseNode], show_progress: bool = False, **unknown: Any
+    ) -> None:
+        await self.vector_store.async_add(nodes, **unknown)
+
+
+def _storage(
+    given: StorageContext | None, path: str | PathLike[str] | None, encoder: TextEncoder | str | None
+) -> StorageContext:
+    if given is None:
+        return StorageContext.from_defaults(vector_store=ColBERTVectorStore(path, encoder))
+    if path is not None or encoder is not None:
+        msg = "ColBERTIndex takes a storage_context, or a path and an encoder: its vector store has both already."
+        raise InvalidArgumentError(msg)
+    if not isinstance(given.vector_store, ColBERTVectorStore):
+        found = type(given.vector_store).__name__
+        msg = f"ColBERTIndex needs a storage_context whose vector_store is a ColBERTVectorStore, found {found}."
+        raise InvalidArgumentError(msg)
+    return given

@@ -1,0 +1,128 @@
+"""A LlamaIndex retriever on a late-interaction index."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.constants import DEFAULT_SIMILARITY_TOP_K
+from llama_index.core.schema import IndexNode, NodeWithScore, QueryBundle
+from llama_index.core.vector_stores.types import MetadataFilters, VectorStoreQuery, VectorStoreQueryMode
+
+from colbert_rag import Hit, InvalidQueryError
+from llama_index_colbert_rag.evidence import with_evidence
+from llama_index_colbert_rag.nodes import to_node
+from llama_index_colbert_rag.search import SearchTerms
+from llama_index_colbert_rag.vectorstore import ColBERTVectorStore
+
+__all__ = ["ColBERTRetriever"]
+
+
+class ColBERTRetriever(BaseRetriever):
+    """Finds nodes by late interaction, by words, or by both, with the passages that answer the query.
+
+    It gives :class:`NodeWithEvidence`. The score is what the nodes are ranked by: for late interaction MaxSim by
+    the number of query vectors, from 0 to 1, which ``SimilarityPostprocessor(similarity_cutoff=...)`` can cut; BM25
+    or the fused score in the other modes.
+
+    Several embedding strings of a query (HyDE) are one query made of all their token vectors; by words, their
+    texts in a row. Async retrievals that run at the same time share one forward pass.
+
+    Args:
+        vector_store: Where to look.
+        similarity_top_k: How many nodes.
+        filters: Which nodes may be found, decided before anything is ranked.
+        node_ids: Only these nodes; an empty list restricts nothing.
+        doc_ids: Only nodes of these source documents; an empty list restricts nothing.
+        mode: As in :meth:`ColBERTVectorStore.query`.
+        alpha: In mode ``hybrid``, the share of late interaction in weighted scores, 0 to 1; None fuses by rank.
+        mmr_threshold: In mode ``mmr``, 1 for relevance alone, 0 for the greatest diversity; None for 0.5.
+        passages: Evidence passages per node.
+        callback_manager: Told of every retrieval.
+        object_map: What ``IndexNode`` leads to, by ``index_id``.
+        objects: The same as nodes.
+        verbose: Print what recursive retrieval does.
+
+    Example::
+
+        retriever = ColBERTRetriever(ColBERTVectorStore("./handbook"), similarity_top_k=5)
+        for found in retriever.retrieve("how long is the notice period?"):
+            print(f"{found.score:.2f}", found.passages[0].text)
+    """
+
+    def __init__(
+        self,
+        vector_store: ColBERTVectorStore,
+        similarity_top_k: int = DEFAULT_SIMILARITY_TOP_K,
+        *,
+        filters: MetadataFilters | None = None,
+        node_ids: Sequence[str] | None = None,
+        doc_ids: Sequence[str] | None = None,
+        mode: VectorStoreQueryMode | str = VectorStoreQueryMode.DEFAULT,
+        alpha: float | None = None,
+        mmr_threshold: float | None = None,
+        passages: int = 1,
+        callback_manager: CallbackManager | None = None,
+        object_map: dict[str, Any] | None = None,
+        objects: list[IndexNode] | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.vector_store = vector_store
+        self.similarity_top_k = similarity_top_k
+        self.filters = filters
+        self.node_ids = node_ids
+        self.doc_ids = doc_ids
+        self.mode = mode
+        self.alpha = alpha
+        self.mmr_threshold = mmr_threshold
+        self.passages = passages
+        super().__init__(callback_manager=callback_manager, object_map=object_map, objects=objects, verbose=verbose)
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        texts, terms = _texts(query_bundle), self._terms()
+        if len(texts) > 1 and terms.mode == "maxsim":
+            return _found(self._search_together(texts, terms), terms)
+        index, text = self.vector_store.client, "\n".join(texts)
+        return _found(index.search(text, terms.k, mode=terms.mode, filter=terms.filter, config=terms.config), terms)
+
+    # BaseRetriever passes the query by this name
+    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        texts, terms = _texts(query_bundle), self._terms()
+        if len(texts) > 1 and terms.mode == "maxsim":
+            return _found(await asyncio.to_thread(self._search_together, texts, terms), terms)
+        index, text = self.vector_store.client, "\n".join(texts)
+        hits = await index.asearch(text, terms.k, mode=terms.mode, filter=terms.filter, config=terms.config)
+        return _found(hits, terms)
+
+    def _terms(self) -> SearchTerms:
+        query = VectorStoreQuery(
+            similarity_top_k=self.similarity_top_k,
+            mode=VectorStoreQueryMode(self.mode),
+            filters=self.filters,
+            node_ids=None if self.node_ids is None else list(self.node_ids),
+            doc_ids=None if self.doc_ids is None else list(self.doc_ids),
+            alpha=self.alpha,
+            mmr_threshold=self.mmr_threshold,
+        )
+        return SearchTerms.of(query, passages=self.passages)
+
+    def _search_together(self, texts: list[str], terms: SearchTerms) -> list[Hit]:
+        index = self.vector_store.client
+        vectors = np.concatenate(index.encoder.encode_queries(texts))
+        return index.search_vectors([vectors], terms.k, filter=terms.filter, config=terms.config)[0]
+
+
+def _texts(query: QueryBundle) -> list[str]:
+    texts = query.embedding_strs
+    if not texts:
+        msg = "the query has no text: late interaction needs query_str or custom_embedding_strs."
+        raise InvalidQueryError(msg)
+    return texts
+
+
+def _found(hits: Sequence[Hit], terms: SearchTerms) -> list[NodeWithScore]:
+    return [with_evidence(to_node(hit), terms.score_of(hit), hit.passages) for hit in hits]

@@ -1,0 +1,95 @@
+"""A ``VectorStoreQuery`` as the arguments of a search of the core."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode
+
+from colbert_rag import Hit, InvalidQueryError, SearchConfig, filters
+from llama_index_colbert_rag.filters import restriction
+
+__all__ = ["SearchTerms", "query_text"]
+
+Mode: TypeAlias = Literal["maxsim", "bm25", "hybrid"]
+
+_MODES: dict[VectorStoreQueryMode, Mode] = {
+    VectorStoreQueryMode.DEFAULT: "maxsim",
+    VectorStoreQueryMode.MMR: "maxsim",
+    VectorStoreQueryMode.SPARSE: "bm25",
+    VectorStoreQueryMode.TEXT_SEARCH: "bm25",
+    VectorStoreQueryMode.HYBRID: "hybrid",
+}
+_MMR_THRESHOLD = 0.5
+_WITHOUT_COUNTERPART = ("sparse_top_k", "output_fields", "embedding_field")
+
+
+@dataclass(frozen=True, slots=True)
+class SearchTerms:
+    """How a search is done: the arguments of ``Index.search`` beside the text.
+
+    Attributes:
+        k: How many hits.
+        mode: "maxsim", "bm25" or "hybrid".
+        filter: None for no restriction.
+        config: Passages, fusion and diversity.
+    """
+
+    k: int
+    mode: Mode
+    filter: filters.Condition | None
+    config: SearchConfig
+
+    @classmethod
+    def of(cls, query: VectorStoreQuery, *, passages: int = 0) -> SearchTerms:
+        """Translate a query.
+
+        Args:
+            query: Its embedding is not looked at.
+            passages: Evidence passages per hit.
+
+        Raises:
+            InvalidQueryError: a mode or an option that has no counterpart.
+            InvalidFilterError: the filters are refused.
+        """
+        mode = VectorStoreQueryMode(query.mode)
+        if mode not in _MODES:
+            msg = f"query mode {mode.value!r} is not supported; use one of {', '.join(m.value for m in _MODES)}."
+            raise InvalidQueryError(msg)
+        for name in _WITHOUT_COUNTERPART:
+            if getattr(query, name):
+                msg = f"VectorStoreQuery.{name} has no counterpart in late interaction; leave it out."
+                raise InvalidQueryError(msg)
+        is_hybrid = mode is VectorStoreQueryMode.HYBRID
+        k = query.hybrid_top_k if is_hybrid and query.hybrid_top_k is not None else query.similarity_top_k
+        chosen = restriction(query.filters, query.node_ids, query.doc_ids)
+        return cls(k, _MODES[mode], chosen, _config(mode, query, passages))
+
+    def score_of(self, hit: Hit) -> float:
+        """The score that LlamaIndex sees: what hits are ranked by, MaxSim as relevance from 0 to 1."""
+        return hit.relevance if self.mode == "maxsim" else hit.score
+
+
+def _config(mode: VectorStoreQueryMode, query: VectorStoreQuery, passages: int) -> SearchConfig:
+    if mode is VectorStoreQueryMode.MMR:
+        threshold = _MMR_THRESHOLD if query.mmr_threshold is None else query.mmr_threshold
+        return SearchConfig(passages=passages, diversity=1 - threshold)
+    if mode is VectorStoreQueryMode.HYBRID and query.alpha is not None:
+        return SearchConfig(passages=passages, fusion="weighted", maxsim_weight=query.alpha)
+    return SearchConfig(passages=passages)
+
+
+def query_text(query: VectorStoreQuery) -> str:
+    """The text of a query.
+
+    Raises:
+        InvalidQueryError: there is an embedding only.
+    """
+    if query.query_str is None:
+        msg = (
+            "ColBERTVectorStore needs VectorStoreQuery.query_str: one embedding cannot stand for the vectors of all "
+            "tokens of a query."
+        )
+        raise InvalidQueryError(msg)
+    return query.query_str
