@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from colbert_rag.codec import EncodedTokens
 from colbert_rag.kernels import token_similarities
-from colbert_rag.search import SegmentView, Snapshot, Workers, best_passages
+from colbert_rag.search import SegmentView, Snapshot, Workers, passages_of_all
 from colbert_rag.types import Document, Float32Array, Passage
 
 __all__ = ["find_passages", "token_vectors"]
@@ -50,12 +51,25 @@ def find_passages(
         return {}
     # stored vectors are rotated once an index is compressed
     asked = query if snapshot.codec is None else snapshot.codec.rotate(query)
-    found = {}
+    found: dict[int, tuple[Passage, ...]] = {}
     for group in _groups(_places(snapshot, sorted(documents))):
-        for place, similarities in zip(group, _similarities(snapshot, group, asked, workers), strict=True):
-            spans = place.view.segment.spans(place.position)
-            found[place.key] = best_passages(documents[place.key].text, spans, similarities, n_passages)
+        texts = [documents[place.key].text for place in group]
+        counts = [place.tokens.stop - place.tokens.start for place in group]
+        passages = passages_of_all(
+            texts, _spans(group), counts, _similarities(snapshot, group, asked, workers), n_passages
+        )
+        found.update(zip((place.key for place in group), passages, strict=True))
     return found
+
+
+def _spans(group: Sequence[_Place]) -> NDArray[np.int32]:
+    """Spans of the documents' tokens, one after another; places of one segment stand together."""
+    parts = groupby(group, key=lambda place: place.view.segment.record.name)
+    spans = []
+    for _, part in parts:
+        places = list(part)
+        spans.append(places[0].view.segment.spans([place.position for place in places]))
+    return np.concatenate(spans)
 
 
 def token_vectors(snapshot: Snapshot, keys: Sequence[int]) -> dict[int, NDArray[np.floating[Any]]]:
@@ -63,10 +77,8 @@ def token_vectors(snapshot: Snapshot, keys: Sequence[int]) -> dict[int, NDArray[
     return {place.key: _vectors(snapshot, [place]) for place in _places(snapshot, sorted(keys))}
 
 
-def _similarities(
-    snapshot: Snapshot, group: Sequence[_Place], asked: Float32Array, workers: Workers
-) -> list[Float32Array]:
-    """For each document ``(T, Q) float32``."""
+def _similarities(snapshot: Snapshot, group: Sequence[_Place], asked: Float32Array, workers: Workers) -> Float32Array:
+    """``(T, Q) float32`` of all documents, one after another."""
     ends = np.cumsum([place.tokens.stop - place.tokens.start for place in group])
     starts = np.concatenate([[0], ends[:-1]])
     out = np.empty((int(ends[-1]), len(asked)), np.float32)
@@ -75,7 +87,7 @@ def _similarities(
         out[starts[part.start] : ends[part.stop - 1]] = token_similarities(asked, _vectors(snapshot, group[part]))
 
     workers.spread(fill, starts, ends, _TOKENS_PER_THREAD)
-    return np.split(out, ends[:-1])
+    return out
 
 
 def _places(snapshot: Snapshot, keys: Sequence[int]) -> Iterator[_Place]:

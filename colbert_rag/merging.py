@@ -118,7 +118,7 @@ def _collect(
         name: np.concatenate([s.columns[name][a:b] for s, (a, b) in zip(segments, bounds, strict=True)])
         for name in segments[0].columns
     }
-    spans = [view.segment.spans(position) for _, view, position in group]
+    spans = [view.segment.spans([position]) for _, view, position in group]
     return [key for key, _, _ in group], spans, columns
 
 

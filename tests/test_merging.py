@@ -108,7 +108,7 @@ def assert_holds(segment, codec, keys, tolerance):
         start, end = segment.doc_offsets[n : n + 2]
         found = vectors_of({name: column[start:end] for name, column in segment.columns.items()}, codec)
         np.testing.assert_allclose(found, vectors, atol=tolerance, err_msg=f"document {key}")
-        np.testing.assert_array_equal(segment.spans(n), spans)
+        np.testing.assert_array_equal(segment.spans([n]), spans)
 
 
 class TestMerge:

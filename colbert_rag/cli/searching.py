@@ -20,6 +20,7 @@ from colbert_rag.types import Hit, Mode
 
 __all__ = ["hits_table", "search_index"]
 
+
 def search_index(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="The index.")],
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to look for.")],
@@ -66,7 +67,7 @@ def _parsed(chosen: str) -> Any:
     try:
         return json.loads(chosen)
     except ValueError as err:
-        msg = f"--filter is not JSON ({err}); expected an object such as '{{\"year\": {{\"$gte\": 2020}}}}'."
+        msg = f'--filter is not JSON ({err}); expected an object such as \'{{"year": {{"$gte": 2020}}}}\'.'
         raise InvalidFilterError(msg) from err
 
 

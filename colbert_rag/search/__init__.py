@@ -2,7 +2,7 @@
 
 from colbert_rag.search.diversity import diverse
 from colbert_rag.search.fusion import reciprocal_rank_fusion, weighted_fusion
-from colbert_rag.search.passages import best_passages, word_passages
+from colbert_rag.search.passages import best_passages, passages_of_all, word_passages
 from colbert_rag.search.searcher import Ranking, rank
 from colbert_rag.search.snapshot import (
     SegmentView,
@@ -26,6 +26,7 @@ __all__ = [
     "narrowed",
     "open_codec",
     "open_snapshot",
+    "passages_of_all",
     "rank",
     "reciprocal_rank_fusion",
     "view_of",

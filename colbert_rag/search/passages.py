@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from colbert_rag.types import Float32Array, Passage
 
-__all__ = ["best_passages", "word_passages"]
+__all__ = ["best_passages", "passages_of_all", "word_passages"]
 
 # a letter or digit and what follows it, combining marks included
 _WORD = re.compile(r"[^\W_](?:[^\W_]|[\u0300-\u036f])*")
@@ -38,20 +38,73 @@ def best_passages(
     Returns:
         Passages, best first; the score of each is the MaxSim of the query with its tokens alone.
     """
-    bounds = _sentences(text)
+    return passages_of_all([text], spans, [len(spans)], similarities, n_passages)[0]
+
+
+def passages_of_all(
+    texts: Sequence[str],
+    spans: NDArray[np.int32],
+    n_tokens: Sequence[int],
+    similarities: Float32Array,
+    n_passages: int,
+) -> list[tuple[Passage, ...]]:
+    """:func:`best_passages` of several documents at once, whose tokens follow one another.
+
+    Args:
+        texts: The documents' texts.
+        spans: ``(T, 2) int32``, each document's from the start of its own text.
+        n_tokens: Tokens of each document, T in all.
+        similarities: ``(T, Q) float32``.
+        n_passages: For each document at most.
+    """
+    # the texts are taken as one, so that every step but the last is one call for all of them
+    sentences = [_sentences(text) for text in texts]
+    shifts = np.cumsum([0, *(len(text) + 1 for text in texts)])
+    bounds = np.concatenate([part + shift for part, shift in zip(sentences, shifts.tolist(), strict=False)])
+    starts = spans[:, 0] + np.repeat(shifts[:-1], n_tokens)
     has_text = (spans[:, 1] > spans[:, 0]).nonzero()[0]
-    if not len(has_text):
-        return ()
-    owners = np.minimum(bounds[:, 1].searchsorted(spans[has_text, 0], side="right"), len(bounds) - 1)
-    # small arrays: plain methods here take half the time of np.diff, np.unique and their like
-    firsts = np.concatenate([[0], (owners[1:] != owners[:-1]).nonzero()[0] + 1])
+    # a token behind the last sentence of its text, in trailing blanks, belongs to that sentence
+    last_of_text = np.cumsum([len(part) for part in sentences]) - 1
+    owners = np.minimum(
+        bounds[:, 1].searchsorted(starts[has_text], side="right"), np.repeat(last_of_text, n_tokens)[has_text]
+    )
+    firsts = np.concatenate([[0], (owners[1:] != owners[:-1]).nonzero()[0] + 1])[: len(has_text)]
     visible = similarities[has_text]
-    scores = np.maximum.reduceat(visible, firsts, axis=0).sum(axis=1)
-    best_tokens = has_text[sorted(set(visible.argmax(axis=0).tolist()))]
-    matched: list[tuple[int, int]] = spans[best_tokens].tolist()
+    scores = np.maximum.reduceat(visible, firsts, axis=0).sum(axis=1) if len(has_text) else np.zeros(0, np.float32)
+    held = owners[firsts]
+    # where each document's sentences with tokens begin, and its tokens with text
+    cuts = held.searchsorted([0, *(last_of_text + 1)]).tolist()
+    tokens = has_text.searchsorted(np.cumsum([0, *n_tokens])).tolist()
+    return [
+        _chosen(
+            text,
+            [(a - shift, b - shift) for a, b in bounds[held[cuts[n] : cuts[n + 1]]].tolist()],
+            scores[cuts[n] : cuts[n + 1]],
+            _matched(spans[has_text[tokens[n] : tokens[n + 1]]], visible[tokens[n] : tokens[n + 1]]),
+            n_passages,
+        )
+        for n, (text, shift) in enumerate(zip(texts, shifts.tolist(), strict=False))
+    ]
+
+
+def _matched(spans: NDArray[np.int32], similarities: Float32Array) -> list[tuple[int, int]]:
+    """Characters of the tokens that the query tokens match best, rising."""
+    if not len(spans):
+        return []
+    matched: list[tuple[int, int]] = spans[sorted(set(similarities.argmax(axis=0).tolist()))].tolist()
+    return matched
+
+
+def _chosen(
+    text: str,
+    bounds: Sequence[tuple[int, int]],
+    scores: Float32Array,
+    matched: Sequence[tuple[int, int]],
+    n_passages: int,
+) -> tuple[Passage, ...]:
     passages = []
     for n in (-scores).argsort(kind="stable")[:n_passages].tolist():
-        start, end = bounds[owners[firsts[n]]].tolist()
+        start, end = bounds[n]
         inside = [(a, b) for a, b in matched if a >= start and b <= end]
         passages.append(Passage(start, end, text[start:end], float(scores[n]), _joined(inside)))
     return tuple(passages)

@@ -194,13 +194,19 @@ class Segment:
             msg = f"{folder}: numbers out of range in {', '.join(wrong)}. Restore the index from a backup."
             raise CorruptIndexError(msg)
 
-    def spans(self, position: int) -> NDArray[np.int32]:
-        """Character spans of a document's tokens, ``(T, 2) int32``."""
-        start, end = self.doc_offsets[position], self.doc_offsets[position + 1]
-        first, last = np.searchsorted(self._escape_tokens, [start, end])
-        tokens = (self._escape_tokens[first:last] - start).astype(np.int32)
-        escapes = np.column_stack([tokens, self._escape_spans[first:last]]).reshape(-1, 3)
-        return unpack_spans(self._spans[start:end], escapes)
+    def spans(self, positions: Sequence[int]) -> NDArray[np.int32]:
+        """Character spans of the tokens of some documents, one after another, ``(T, 2) int32``."""
+        parts, escapes, passed = [], [], 0
+        for position in positions:
+            start, end = int(self.doc_offsets[position]), int(self.doc_offsets[position + 1])
+            first, last = self._escape_tokens.searchsorted([start, end])
+            if last > first:
+                tokens = self._escape_tokens[first:last, None] + (passed - start)
+                escapes.append(np.hstack([tokens, self._escape_spans[first:last]]))
+            parts.append(self._spans[start:end])
+            passed += end - start
+        joined = np.concatenate(escapes).astype(np.int32) if escapes else np.zeros((0, 3), np.int32)
+        return unpack_spans(np.concatenate(parts), joined, [len(part) for part in parts])
 
     def positions(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where documents lie in this segment; keys that are not here are left out."""

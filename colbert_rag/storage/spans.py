@@ -7,6 +7,8 @@ token stand in full in a table of their own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,20 +36,34 @@ def pack_spans(spans: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.
     return packed, escapes
 
 
-def unpack_spans(packed: NDArray[np.uint8], escapes: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Rebuild ``(T, 2) int32`` from what :func:`pack_spans` made."""
+def unpack_spans(
+    packed: NDArray[np.uint8], escapes: NDArray[np.int32], n_tokens: Sequence[int] | None = None
+) -> NDArray[np.int32]:
+    """Rebuild ``(T, 2) int32`` from what :func:`pack_spans` made.
+
+    Args:
+        packed: ``(T,) uint8``, of one document or of several after one another.
+        escapes: ``(E, 3) int32``, token numbers counted through all documents.
+        n_tokens: Tokens of each document; None for one document.
+    """
     lengths = (packed & 31).astype(np.int64)
     steps = (packed >> 5) + lengths
     tokens = escapes[:, 0]
     lengths[tokens] = 0
     steps[tokens] = 0
     ends = steps.cumsum()
+    counts = [len(packed)] if n_tokens is None else list(n_tokens)
+    firsts = np.cumsum([0, *counts[:-1]])
+    if len(counts) > 1:
+        ends -= np.repeat(ends[firsts] - steps[firsts], counts)
     if len(tokens):
-        # each escape puts the running end where its token really ends
+        # from an escape on, the running end is what lies after its token
+        latest = np.full(len(packed), -1)
+        latest[tokens] = np.arange(len(tokens))
+        latest = np.maximum.accumulate(latest)
         jumps = escapes[:, 2] - ends[tokens]
-        shift = np.zeros(len(packed), np.int64)
-        shift[tokens] = np.diff(jumps, prepend=0)
-        ends += shift.cumsum()
+        is_of_document = latest >= np.repeat(tokens.searchsorted(firsts), counts)
+        ends += np.where(is_of_document, jumps[latest], 0)
     spans = np.empty((len(packed), 2), np.int32)
     spans[:, 0] = ends - lengths
     spans[:, 1] = ends

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colbert_rag.search import best_passages, word_passages
+from colbert_rag.search import best_passages, passages_of_all, word_passages
 
 TEXT = "First comes the notice.  Then, at last, three months pass! Does it end?\nYes: in May."
 
@@ -140,6 +140,20 @@ def test_passages_of_any_text_are_disjoint_parts_of_it_with_matches_inside(text)
         end = passage.end
     best = max(passage.score for passage in found)
     assert best <= similarities.max(axis=0).sum() + 1e-6
+
+
+@pytest.mark.parametrize("n_passages", [1, 3])
+def test_several_documents_at_once_get_what_each_gets_alone(n_passages):
+    texts = [TEXT, "  \n One.  ", "x", f"\n{TEXT}\n\n", "No end of this sentence " * 60, "?!"]
+    spans = [word_spans(text) for text in texts]
+    # markers stand for no text, and one document has nothing else
+    spans = [np.vstack([[[0, 0]], part]).astype(np.int32) for part in spans[:-1]] + [np.zeros((2, 2), np.int32)]
+    similarities = [similarities_of(part, seed=n) for n, part in enumerate(spans)]
+    counts = [len(part) for part in spans]
+    together = passages_of_all(texts, np.concatenate(spans), counts, np.concatenate(similarities), n_passages)
+    alone = [best_passages(*part, n_passages) for part in zip(texts, spans, similarities, strict=True)]
+    assert together == alone
+    assert [len(found) for found in together] == [min(n, n_passages) for n in (4, 1, 1, 4, 4, 0)]
 
 
 class TestWords:

@@ -25,7 +25,7 @@ def test_a_document_comes_back_from_its_columns(document):
 
 def test_every_column_counts_in_the_checksum_and_so_do_the_borders_between_them():
     columns = ("i", "r", "head", "text", "{}", None)
-    others = [(*columns[:n], (column or "") + "x", *columns[n + 1:]) for n, column in enumerate(columns)]
+    others = [(*columns[:n], (column or "") + "x", *columns[n + 1 :]) for n, column in enumerate(columns)]
     others += [
         ("i", "r", "headt", "ext", "{}", None),
         ("i", None, "head", "text", "{}", None),

@@ -64,7 +64,7 @@ def test_a_segment_comes_back_as_it_was_written(tmp_path, plain):
     np.testing.assert_array_equal(segment.columns["vectors"], VECTORS)
     assert segment.lists is None
     for n, spans in enumerate(SPANS):
-        np.testing.assert_array_equal(segment.spans(n), spans)
+        np.testing.assert_array_equal(segment.spans([n]), spans)
 
 
 def test_compressed_columns_and_lists_come_back_as_they_were_written(tmp_path, packed):
@@ -191,4 +191,4 @@ def test_any_byte_of_spans_and_any_escape_is_read_without_a_crash(tmp_path, plai
     rewrite(tmp_path / plain.name / "spans.npy", np.full(N_TOKENS, 0xFF, np.uint8))
     rewrite(tmp_path / plain.name / "escape_spans.npy", np.array([[2**31 - 1, -(2**31)]], np.int32))
     segment = open_plain(tmp_path, plain)
-    assert [len(segment.spans(n)) for n in range(3)] == list(COUNTS)
+    assert [len(segment.spans([n])) for n in range(3)] == list(COUNTS)

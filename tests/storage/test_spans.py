@@ -51,3 +51,17 @@ def test_only_gaps_above_six_and_lengths_above_31_are_escaped():
     spans = np.array([[6, 37], [43, 43], [50, 51], [51, 83], [83, 84]], np.int32)
     _, escapes = pack_spans(spans)
     assert escapes.tolist() == [[2, 50, 51], [3, 51, 83]]
+
+
+@settings(deadline=None)
+@given(st.lists(span_arrays().filter(len), min_size=1, max_size=6))
+def test_documents_after_one_another_are_unpacked_as_each_alone(documents):
+    packed, escapes, passed = [], [], 0
+    for spans in documents:
+        part, rows = pack_spans(spans)
+        packed.append(part)
+        escapes.append(rows + np.array([passed, 0, 0], np.int32))
+        passed += len(part)
+    counts = [len(part) for part in packed]
+    found = unpack_spans(np.concatenate(packed), np.concatenate(escapes), counts)
+    np.testing.assert_array_equal(found, np.concatenate(documents))

@@ -27,7 +27,7 @@ HANDBOOK = {
     "pets": "Dogs are welcome on Fridays.",
 }
 QUESTIONS = {
-    "How long before I quit must I say so?": "notice",
+    "How long is the notice period?": "notice",
     "How much vacation do I get?": "leave",
     "Is telecommuting allowed?": "remote",
     "May I bring my puppy?": "pets",

@@ -11,6 +11,7 @@ from llama_index.core import Document
 from llama_index.core.chat_engine.types import ChatMode
 from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.llms import MockLLM
+from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from llama_index.core.vector_stores.types import VectorStoreQuery
 from llama_index_colbert_rag import (
@@ -67,10 +68,10 @@ async def test_a_call_that_encodes_keeps_the_loop_free(slow_store, loop_free, na
         await CALLS[name](slow_store)
 
 
-# the chat memory of LlamaIndex keeps a database connection open
-@pytest.mark.filterwarnings("ignore:.*aiosqlite.core.Connection.*was deleted before being closed:ResourceWarning")
 async def test_a_chat_keeps_the_loop_free(slow_store, loop_free):
-    engine = index(slow_store).as_chat_engine(ChatMode.CONTEXT, llm=MockLLM())
+    engine = index(slow_store).as_chat_engine(
+        ChatMode.CONTEXT, llm=MockLLM(), memory=ChatMemoryBuffer.from_defaults(token_limit=3000)
+    )
     async with loop_free():
         await engine.achat("page")
 
@@ -125,8 +126,10 @@ async def test_the_loop_is_kept_free_while_the_model_loads(new_store, builtin, l
 
 async def test_queries_at_the_same_time_share_forward_passes(slow_store, slow_encoder):
     retriever = ColBERTRetriever(slow_store)
-    serial = [retriever.retrieve(query) for query in ("notice", "leave", "remote", "frist")]
+    queries = ["notice", "leave", "remote", "frist", "period", "days", "work", "drei"]
+    serial = [retriever.retrieve(query) for query in queries]
+    assert slow_encoder.passes == 8
     slow_encoder.passes = 0
-    together = await asyncio.gather(*(retriever.aretrieve(query) for query in ("notice", "leave", "remote", "frist")))
+    together = await asyncio.gather(*map(retriever.aretrieve, queries))
     assert together == serial
     assert slow_encoder.passes <= 4

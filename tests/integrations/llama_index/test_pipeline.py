@@ -74,7 +74,8 @@ async def test_without_the_marker_the_pipeline_drops_the_nodes_and_with_it_a_cac
 
 
 @pytest.mark.slow
-def test_transformations_may_run_in_processes_of_their_own(pipeline, store, documents):
+def test_the_marker_runs_in_processes_of_their_own(pipeline, store, documents):
+    pipeline.transformations = [LateInteractionMarker()]
     pipeline.run(documents=documents, num_workers=2)
     assert held(store).keys() == {"notice", "leave", "remote", "frist"}
 
