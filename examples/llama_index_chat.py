@@ -14,8 +14,8 @@ HANDBOOK = {
     "remote": "Remote work is possible two days a week.",
 }
 
-# any LLM of LlamaIndex in its place; this one repeats its prompt
-llm = MockLLM()
+# any LLM of LlamaIndex in its place; this one says "text" four times
+llm = MockLLM(max_tokens=4)
 
 index = ColBERTIndex.from_documents([Document(id_=name, text=text) for name, text in HANDBOOK.items()])
 chat = index.as_chat_engine(
@@ -28,9 +28,9 @@ chat = index.as_chat_engine(
 
 for question in ("How long is the notice period?", "What happens to leave that is left in March?"):
     reply = chat.stream_chat(question)
-    answer = "".join(reply.response_gen)
+    print(f"you:    {question}\nanswer: ", end="")
+    for piece in reply.response_gen:
+        print(piece, end="", flush=True)
     [source] = reply.source_nodes
-    print(f"you:    {question}")
-    print(f"source: {source.node.ref_doc_id}, {source.passages[0].text}")
-    print(f"answer: {answer.splitlines()[-1]}")
+    print(f"\nsource: {source.node.ref_doc_id}, {source.passages[0].text}")
 print("messages in memory:", len(chat.chat_history))
