@@ -6,7 +6,7 @@ from llama_index.core import Document
 from llama_index.core.chat_engine.types import ChatMode
 from llama_index.core.llms import MockLLM
 from llama_index.core.memory import ChatMemoryBuffer
-from llama_index_colbert_rag import ColBERTIndex
+from llama_index_colbert_rag import ColBERTIndex, NodeWithEvidence
 
 HANDBOOK = {
     "notice": "Whoever leaves gives three months' notice.",
@@ -32,5 +32,6 @@ for question in ("How long is the notice period?", "What happens to leave that i
     for piece in reply.response_gen:
         print(piece, end="", flush=True)
     [source] = reply.source_nodes
+    assert isinstance(source, NodeWithEvidence)
     print(f"\nsource: {source.node.ref_doc_id}, {source.passages[0].text}")
 print("messages in memory:", len(chat.chat_history))

@@ -9,7 +9,7 @@ from llama_index.core import Document
 from llama_index.core.ingestion import DocstoreStrategy, IngestionPipeline
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.storage.docstore import SimpleDocumentStore
-from llama_index_colbert_rag import ColBERTIndex, ColBERTVectorStore, LateInteractionMarker
+from llama_index_colbert_rag import ColBERTIndex, ColBERTVectorStore, LateInteractionMarker, NodeWithEvidence
 
 SOURCES = {
     "leave.md": "Every year has thirty days of paid leave.",
@@ -39,5 +39,6 @@ with tempfile.TemporaryDirectory() as folder:
     print("after edits ", len(pipeline.run(documents=read(SOURCES))), "written")
 
     for found in ColBERTIndex.from_vector_store(store).as_retriever().retrieve("working from home"):
+        assert isinstance(found, NodeWithEvidence)
         print(f"  {found.score:.2f}  {found.node.ref_doc_id:9}  {found.passages[0].text}")
     store.client.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llama_index.core import Document
 from llama_index.core.llms import MockLLM
-from llama_index_colbert_rag import ColBERTIndex, ColBERTRerank
+from llama_index_colbert_rag import ColBERTIndex, ColBERTRerank, NodeWithEvidence
 
 HANDBOOK = {
     "notice": "Whoever leaves gives three months' notice. The form is on the intranet.",
@@ -23,12 +23,10 @@ engine = index.as_query_engine(
     similarity_top_k=3,
     # the same postprocessor works behind any other index of LlamaIndex
     node_postprocessors=[ColBERTRerank(top_n=1, encoder=index.vector_store.encoder)],
-    streaming=True,
 )
 
 answer = engine.query(QUESTION)
-for piece in answer.response_gen:
-    print(piece, end="", flush=True)
-print("\n\nSources:")
+print(f"{answer}\n\nSources:")
 for source in answer.source_nodes:
+    assert isinstance(source, NodeWithEvidence)
     print(f"  {source.score:.2f}  {source.node.ref_doc_id:7}  {source.passages[0].text}")

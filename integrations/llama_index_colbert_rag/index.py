@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Any, cast
 
@@ -87,8 +87,7 @@ class ColBERTIndex(VectorStoreIndex):
         show_progress: bool = False,
         **unknown: Any,
     ) -> None:
-        known = inspect.signature(ColBERTIndex).parameters.keys() - {"unknown"}
-        check_names("ColBERTIndex", unknown, known)
+        check_names("ColBERTIndex", unknown, _names(ColBERTIndex, "unknown"))
         super().__init__(
             nodes=list(nodes or []),
             embed_model=MockEmbedding(embed_dim=1),
@@ -204,8 +203,9 @@ class ColBERTIndex(VectorStoreIndex):
         Raises:
             InvalidArgumentError: an argument that neither a retriever nor an engine takes.
         """
-        own = [name for name in inspect.signature(self.as_retriever).parameters if name != "engine_options"]
-        check_names("as_retriever", engine_options.keys() - _ENGINE_OPTIONS, own)
+        check_names(
+            "as_retriever", engine_options.keys() - _ENGINE_OPTIONS, _names(self.as_retriever, "engine_options")
+        )
         return ColBERTRetriever(
             self.vector_store,
             similarity_top_k,
@@ -217,7 +217,7 @@ class ColBERTIndex(VectorStoreIndex):
             mmr_threshold=mmr_threshold,
             passages=passages,
             callback_manager=self._callback_manager,
-            object_map={**self._object_map, **(object_map or {})},
+            object_map=self._object_map if object_map is None else {**self._object_map, **object_map},
             verbose=verbose,
         )
 
@@ -259,15 +259,18 @@ class ColBERTIndex(VectorStoreIndex):
         """
         with self._callback_manager.as_trace("refresh_ref_docs"):
             held = self._held(documents)
+            # before the transformations, which may change documents in place
+            written = [held.is_changed(document) for document in documents]
             self._replace(held.changed(documents), held, **transformation_options(update_kwargs))
-            return [held.is_changed(document) for document in documents]
+            return written
 
     async def arefresh_ref_docs(self, documents: Sequence[LlamaDocument], **update_kwargs: Any) -> list[bool]:
         """:meth:`refresh_ref_docs`, with the transformations' own async methods and writing in a thread."""
         with self._callback_manager.as_trace("arefresh_ref_docs"):
             held = await asyncio.to_thread(self._held, documents)
+            written = [held.is_changed(document) for document in documents]
             await self._areplace(held.changed(documents), held, **transformation_options(update_kwargs))
-            return [held.is_changed(document) for document in documents]
+            return written
 
     @property
     def ref_doc_info(self) -> dict[str, RefDocInfo]:
@@ -283,11 +286,15 @@ class ColBERTIndex(VectorStoreIndex):
         return HeldNodes.of(documents, self.vector_store.client)
 
     def _replace(self, documents: Sequence[LlamaDocument], held: HeldNodes, **options: Any) -> None:
+        if not documents:
+            return
         nodes = self._nodes_of(documents, **options)
         self.insert_nodes(nodes)
         self.vector_store.delete_nodes(held.stale(documents, nodes))
 
     async def _areplace(self, documents: Sequence[LlamaDocument], held: HeldNodes, **options: Any) -> None:
+        if not documents:
+            return
         nodes = await self._anodes_of(documents, **options)
         await self.ainsert_nodes(nodes)
         await self.vector_store.adelete_nodes(held.stale(documents, nodes))
@@ -320,6 +327,10 @@ class ColBERTIndex(VectorStoreIndex):
         self, index_struct: IndexDict, nodes: Sequence[BaseNode], show_progress: bool = False, **unknown: Any
     ) -> None:
         await self.vector_store.async_add(nodes, **unknown)
+
+
+def _names(call: Callable[..., Any], besides: str) -> list[str]:
+    return [name for name in inspect.signature(call).parameters if name != besides]
 
 
 def _storage(

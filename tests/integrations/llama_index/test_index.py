@@ -102,6 +102,30 @@ async def test_refresh_writes_what_is_new_or_changed_and_nothing_else(index, doc
     assert await call(index, "refresh_ref_docs", [documents[0], changed, remarked, new]) == [False] * 4
 
 
+class InPlace(TransformComponent):
+    """Changes documents in place."""
+
+    def __call__(self, nodes, **kwargs):
+        for node in nodes:
+            node.metadata["seen"] = node.metadata.get("seen", 0) + 1
+        return nodes
+
+
+async def test_a_transformation_that_changes_documents_in_place_does_not_confuse_a_refresh(store, call):
+    index = ColBERTIndex.from_vector_store(store, transformations=[InPlace()])
+    assert await call(index, "refresh_ref_docs", [Document(id_="a", text="amber")]) == [True]
+    assert await call(index, "refresh_ref_docs", [Document(id_="a", text="amber")]) == [False]
+
+
+async def test_a_refresh_without_changes_writes_nothing(index, documents, call):
+    before = (Path(index.vector_store.path) / "catalog.sqlite").read_bytes()
+    wal = Path(index.vector_store.path) / "catalog.sqlite-wal"
+    size = wal.stat().st_size if wal.exists() else 0
+    assert await call(index, "refresh_ref_docs", documents) == [False] * 4
+    assert (Path(index.vector_store.path) / "catalog.sqlite").read_bytes() == before
+    assert (wal.stat().st_size if wal.exists() else 0) == size
+
+
 async def test_update_replaces_the_nodes_of_one_document(index, call):
     await call(
         index, "update_ref_doc", Document(id_="leave", text="No leave."), delete_kwargs={"delete_from_docstore": True}
