@@ -5,6 +5,7 @@
     ├── InvalidVectorsError    (ValueError)     token vectors are refused
     ├── InvalidQueryError      (ValueError)     a query or a search option is refused
     ├── InvalidFilterError     (ValueError)     a metadata filter is refused
+    ├── InvalidArgumentError   (TypeError)      an adapter's argument of a name or kind that it does not take
     ├── DuplicateIdError       (ValueError)     an id is in the index already, or twice in one batch
     ├── IndexExistsError       (FileExistsError)
     ├── IndexNotFoundError     (FileNotFoundError)
@@ -34,6 +35,7 @@ __all__ = [
     "IndexExistsError",
     "IndexLockedError",
     "IndexNotFoundError",
+    "InvalidArgumentError",
     "InvalidDocumentError",
     "InvalidFilterError",
     "InvalidQueryError",
@@ -70,6 +72,10 @@ class InvalidQueryError(ColbertRagError, ValueError):
 
 class InvalidFilterError(ColbertRagError, ValueError):
     """A metadata filter is refused."""
+
+
+class InvalidArgumentError(ColbertRagError, TypeError):
+    """An argument of a name or a kind that a call does not take."""
 
 
 class DuplicateIdError(ColbertRagError, ValueError):

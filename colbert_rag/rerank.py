@@ -13,6 +13,7 @@ from colbert_rag.models import encoder_for
 from colbert_rag.search import best_passages
 from colbert_rag.types import Document, Passage, TextEncoder, TokenVectors
 from colbert_rag.validation import check_documents, check_k, check_queries, check_queries_encoded
+from colbert_rag.writing import encode_documents
 
 __all__ = ["EncodedTexts", "RankedText", "Reranker"]
 
@@ -54,8 +55,11 @@ class Reranker:
     def __init__(self, encoder: TextEncoder | str | None = None) -> None:
         self.encoder = encoder_for(encoder)
 
-    def encode(self, texts: Sequence[str]) -> EncodedTexts:
+    def encode(self, texts: Sequence[str | Document]) -> EncodedTexts:
         """Encode texts once, for many queries.
+
+        Args:
+            texts: Texts, or documents, whose heading is encoded ahead of the text; nothing else of them is used.
 
         Raises:
             InvalidDocumentError: a text is not a str or is blank.
@@ -63,18 +67,22 @@ class Reranker:
         if isinstance(texts, str):
             msg = "texts must be a list of str; wrap one text in a list."
             raise InvalidDocumentError(msg)
-        found = list(texts)
-        check_documents([Document(str(n), text) for n, text in enumerate(found)])
-        return EncodedTexts(tuple(found), tuple(self.encoder.encode_documents(found)))
+        documents = [
+            Document(str(n), text.text, heading=text.heading) if isinstance(text, Document) else Document(str(n), text)
+            for n, text in enumerate(texts)
+        ]
+        check_documents(documents)
+        tokens = encode_documents(self.encoder, documents) if documents else []
+        return EncodedTexts(tuple(document.text for document in documents), tuple(tokens))
 
     def rerank(
-        self, query: str, texts: Sequence[str] | EncodedTexts, k: int | None = None, *, passages: int = 1
+        self, query: str, texts: Sequence[str | Document] | EncodedTexts, k: int | None = None, *, passages: int = 1
     ) -> list[RankedText]:
         """Order texts by how well they answer a query.
 
         Args:
             query: Not blank.
-            texts: Texts, or what :meth:`encode` made of them.
+            texts: Texts or documents, or what :meth:`encode` made of them.
             k: How many to return; None for all.
             passages: Evidence passages per text.
 

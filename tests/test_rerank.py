@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from colbert_rag import InvalidDocumentError, InvalidQueryError, ModelMismatchError, Reranker
+from colbert_rag import Document, InvalidDocumentError, InvalidQueryError, ModelMismatchError, Reranker
 from colbert_rag.testing import HashEncoder
 
 TEXTS = ["cats sleep", "the notice period is long", "dogs run. notice the cat", "period"]
@@ -60,3 +60,15 @@ def test_bad_input_is_refused(reranker: Reranker):
         reranker.rerank("x", "one text")
     with pytest.raises(ModelMismatchError, match="encoder must be"):
         Reranker(object())  # type: ignore[arg-type]
+
+
+def test_documents_are_ranked_by_heading_and_text_and_their_passages_are_of_the_text(encoder):
+    documents = [
+        Document("x", "Three months. Nothing else."),
+        Document("x", "Three months. Nothing else.", heading="Notice period"),
+    ]
+    ranked = Reranker(encoder).rerank("notice period months", documents)
+    assert [r.position for r in ranked] == [1, 0]
+    assert all(r.text == documents[0].text and r.passages[0].text == "Three months." for r in ranked)
+    [plain] = Reranker(encoder).rerank("notice period months", ["Notice period\n\nThree months. Nothing else."])
+    assert ranked[0].score == plain.score

@@ -5,7 +5,7 @@ All of them work on the folder of a ``colbert_rag.Index``, which the core and th
 
 from __future__ import annotations
 
-from colbert_rag import MissingDependencyError
+from colbert_rag import InvalidArgumentError, MissingDependencyError
 
 try:
     import langchain_core  # noqa: F401
@@ -15,7 +15,6 @@ except ModuleNotFoundError as err:
     msg = "langchain_colbert_rag needs langchain-core. Run: pip install 'late-interaction-rag[langchain]'"
     raise MissingDependencyError(msg) from err
 
-from langchain_colbert_rag.arguments import InvalidArgumentError
 from langchain_colbert_rag.filters import ColBERTTranslator
 from langchain_colbert_rag.reranker import ColBERTReranker
 from langchain_colbert_rag.reranking_retriever import RerankingRetriever

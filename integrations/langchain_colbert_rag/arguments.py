@@ -8,19 +8,15 @@ from typing import Any
 
 from langchain_core.embeddings import Embeddings
 
-from colbert_rag import ColbertRagError, SearchConfig
+from colbert_rag import InvalidArgumentError, SearchConfig
 from langchain_colbert_rag.filters import core_filter
 
-__all__ = ["InvalidArgumentError", "check_encoder", "check_names", "search_arguments"]
+__all__ = ["check_encoder", "check_names", "search_arguments"]
 
 SEARCH_OPTIONS = ("filter", "mode", "config")
 
 # LangChain's invoke() reads it and passes it on all the same
 READ_BY_LANGCHAIN = ("verbose",)
-
-
-class InvalidArgumentError(ColbertRagError, TypeError):
-    """An argument of a name or a kind that a call does not take."""
 
 
 def check_names(call: str, given: Iterable[str], known: Sequence[str]) -> None:

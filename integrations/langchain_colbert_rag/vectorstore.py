@@ -15,8 +15,8 @@ from langchain_core.runnables import run_in_executor
 from langchain_core.vectorstores import VectorStore
 from typing_extensions import Self
 
-from colbert_rag import Hit, Index, InvalidQueryError, TextEncoder
-from langchain_colbert_rag.arguments import InvalidArgumentError, check_encoder, check_names, search_arguments
+from colbert_rag import Hit, Index, InvalidArgumentError, InvalidQueryError, TextEncoder
+from langchain_colbert_rag.arguments import check_encoder, check_names, search_arguments
 from langchain_colbert_rag.documents import from_texts, to_core, to_langchain
 
 __all__ = ["ColBERTVectorStore"]

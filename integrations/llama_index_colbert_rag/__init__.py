@@ -5,7 +5,7 @@ All of them work on the folder of a ``colbert_rag.Index``, which the core and th
 
 from __future__ import annotations
 
-from colbert_rag import MissingDependencyError
+from colbert_rag import InvalidArgumentError, MissingDependencyError
 
 try:
     import llama_index.core  # noqa: F401
@@ -15,7 +15,6 @@ except ModuleNotFoundError as err:
     msg = "llama_index_colbert_rag needs llama-index-core. Run: pip install 'late-interaction-rag[llama-index]'"
     raise MissingDependencyError(msg) from err
 
-from llama_index_colbert_rag.arguments import InvalidArgumentError
 from llama_index_colbert_rag.evidence import NodeWithEvidence
 from llama_index_colbert_rag.index import ColBERTIndex
 from llama_index_colbert_rag.marker import LateInteractionMarker

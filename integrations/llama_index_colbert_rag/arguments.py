@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from colbert_rag import ColbertRagError
+from colbert_rag import InvalidArgumentError
 
-__all__ = ["InvalidArgumentError", "check_names"]
+__all__ = ["check_names"]
 
 _HINTS = {
     "embed_model": "Late interaction makes a vector of every token: pass encoder= in its place.",
     "top_k": "LlamaIndex calls it similarity_top_k.",
 }
-
-
-class InvalidArgumentError(ColbertRagError, TypeError):
-    """An argument of a name or a kind that a call does not take."""
 
 
 def check_names(call: str, given: Iterable[str], known: Iterable[str] = ()) -> None:

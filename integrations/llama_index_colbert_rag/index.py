@@ -26,8 +26,8 @@ from llama_index.core.storage.docstore.types import RefDocInfo
 from llama_index.core.vector_stores.types import BasePydanticVectorStore, MetadataFilters, VectorStoreQueryMode
 from typing_extensions import Self
 
-from colbert_rag import TextEncoder
-from llama_index_colbert_rag.arguments import InvalidArgumentError, check_names
+from colbert_rag import InvalidArgumentError, TextEncoder
+from llama_index_colbert_rag.arguments import check_names
 from llama_index_colbert_rag.refreshing import HeldNodes, transformation_options
 from llama_index_colbert_rag.retriever import ColBERTRetriever
 from llama_index_colbert_rag.sources import hashes, with_sources, with_text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,8 +12,7 @@ from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRan
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 
-from colbert_rag import Encoder, InvalidQueryError, Passage, Reranker, TextEncoder
-from llama_index_colbert_rag.arguments import InvalidArgumentError
+from colbert_rag import Document, Encoder, InvalidArgumentError, InvalidQueryError, Reranker, TextEncoder
 from llama_index_colbert_rag.evidence import with_evidence
 from llama_index_colbert_rag.nodes import content_of
 
@@ -23,8 +21,6 @@ __all__ = ["ColBERTRerank"]
 dispatcher = get_dispatcher(__name__)
 
 _SCORE = "retrieval_score"
-# all that the core gives: those in the heading are left out afterwards
-_MOST_PASSAGES = 100
 
 
 class ColBERTRerank(BaseNodePostprocessor):
@@ -123,13 +119,11 @@ class ColBERTRerank(BaseNodePostprocessor):
     def _ranked(self, nodes: list[NodeWithScore], query: str) -> list[NodeWithScore]:
         contents = [content_of(node.node) for node in nodes]
         with_text = [n for n, (_, text) in enumerate(contents) if text.strip()]
-        texts = [_joined(*contents[n]) for n in with_text]
-        asked = _MOST_PASSAGES if self.passages else 0
-        ranked: list[NodeWithScore] = []
-        for found in Reranker(self._encoder).rerank(query, texts, self.top_n, passages=asked):
-            position = with_text[found.position]
-            evidence = _in_text(found.passages, len(found.text) - len(contents[position][1]))[: self.passages]
-            ranked.append(with_evidence(self._shown(nodes[position]), found.relevance, evidence))
+        documents = [Document(str(n), contents[n][1], heading=contents[n][0]) for n in with_text]
+        ranked: list[NodeWithScore] = [
+            with_evidence(self._shown(nodes[with_text[found.position]]), found.relevance, found.passages)
+            for found in Reranker(self._encoder).rerank(query, documents, self.top_n, passages=self.passages)
+        ]
         blank = [with_evidence(self._shown(nodes[n]), 0.0, ()) for n in range(len(nodes)) if n not in with_text]
         return [*ranked, *blank][: self.top_n]
 
@@ -160,21 +154,3 @@ class ColBERTRerank(BaseNodePostprocessor):
         # LlamaIndex would drop an encoder that cannot be pickled, and go on with the built-in model
         arguments = {name: getattr(self, name) for name in type(self).model_fields if name != "callback_manager"}
         return partial(type(self), **arguments, encoder=self._given), ()
-
-
-def _joined(heading: str, text: str) -> str:
-    return f"{heading}\n\n{text}" if heading else text
-
-
-def _in_text(passages: tuple[Passage, ...], offset: int) -> tuple[Passage, ...]:
-    """Those behind the heading, counted from the start of the text."""
-    return tuple(
-        replace(
-            p,
-            start=p.start - offset,
-            end=p.end - offset,
-            matches=tuple((start - offset, end - offset) for start, end in p.matches),
-        )
-        for p in passages
-        if p.start >= offset
-    )

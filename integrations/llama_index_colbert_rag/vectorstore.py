@@ -22,8 +22,8 @@ from llama_index.core.vector_stores.types import (
 )
 from typing_extensions import Self
 
-from colbert_rag import Hit, Index, InvalidDocumentError, TextEncoder, filters
-from llama_index_colbert_rag.arguments import InvalidArgumentError, check_names
+from colbert_rag import Hit, Index, InvalidArgumentError, InvalidDocumentError, TextEncoder, filters
+from llama_index_colbert_rag.arguments import check_names
 from llama_index_colbert_rag.filters import condition_of, from_sources
 from llama_index_colbert_rag.nodes import to_document, to_node
 from llama_index_colbert_rag.search import SearchTerms, query_text

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from langchain_colbert_rag.arguments import InvalidArgumentError, check_encoder, check_names, search_arguments
+from langchain_colbert_rag.arguments import check_encoder, check_names, search_arguments
 
-from colbert_rag import SearchConfig
+from colbert_rag import InvalidArgumentError, SearchConfig
 from colbert_rag.testing import HashEncoder
 
 

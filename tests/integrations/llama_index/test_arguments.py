@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from llama_index_colbert_rag.arguments import InvalidArgumentError, check_names
+from llama_index_colbert_rag.arguments import check_names
 
-from colbert_rag import ColbertRagError
+from colbert_rag import ColbertRagError, InvalidArgumentError
 
 
 def test_a_known_name_passes():
