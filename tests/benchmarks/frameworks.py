@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
@@ -60,7 +60,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder, Index.create(Path(folder) / "index", encoder) as index:
         index.add_vectors(zip(data.documents, vectors, strict=True))
-        for row in (*_hybrid(index, data), *_rerank(index, data, arguments.queries, arguments.candidates)):
+        for row in chain(_hybrid(index, data), _rerank(index, data, arguments.queries, arguments.candidates)):
             rows.append(row)
             numbers = f"{row.ndcg_10:.4f} | {row.recall_10:.4f} | {row.median_ms:.1f}"
             print(f"| {row.setting} | {row.queries} | {numbers} |", flush=True)
