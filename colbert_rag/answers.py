@@ -40,6 +40,14 @@ class Answers:
         self._guard = threading.Lock()
         self._selections = Selections()
 
+    def check_usable(self) -> None:
+        """Refuse to search an index that is closed or was opened before a fork.
+
+        Raises:
+            IndexClosedError: it is.
+        """
+        self._catalog.check_usable()
+
     def close(self) -> None:
         """Let go of the maps and end the threads."""
         with self._guard:

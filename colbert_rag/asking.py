@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 from colbert_rag.answers import Answers
 from colbert_rag.coalescing import Coalescer
 from colbert_rag.rankings import Question
-from colbert_rag.selection import CheckedFilter, Filter, checked_filter
+from colbert_rag.selection import CheckedFilter, Filter, FunctionFilter, checked_filter
 from colbert_rag.types import Float32Array, Hit, Mode, SearchConfig, TextEncoder
 from colbert_rag.validation import (
     check_k,
@@ -73,8 +74,14 @@ class Asking:
         return self._answer([Question("", vectors) for vectors in check_vector_list(queries, self._dim())], terms)
 
     async def text(self, query: str, terms: Terms) -> list[Hit]:
-        """Hits for a query; concurrent callers are answered together."""
+        """Hits for a query; concurrent callers are answered together.
+
+        A request that may take long by itself, for a function or for diversity, keeps nobody else waiting.
+        """
         check_queries([query])
+        self._answers.check_usable()
+        if terms.config.diversity or isinstance(terms.chosen, FunctionFilter):
+            return (await asyncio.to_thread(self.texts, [query], terms))[0]
         with self._guard:
             if self._coalescer is None:
                 self._coalescer = Coalescer(self._together)

@@ -32,7 +32,10 @@ class _Caller(Generic[Request, Answer]):
         def settle() -> None:
             if self.future.done():
                 return
-            if isinstance(answer, BaseException):
+            if isinstance(answer, StopIteration):
+                # a future takes every exception but this one, and would wait for ever
+                self.future.set_exception(RuntimeError("StopIteration in a search"))
+            elif isinstance(answer, BaseException):
                 self.future.set_exception(answer)
             else:
                 self.future.set_result(answer)
@@ -89,16 +92,20 @@ class Coalescer(Generic[Request, Answer]):
                 if not callers:
                     self._is_running = False
                     return
-            self._reply([caller for caller in callers if not caller.future.cancelled()])
+            self._reply(callers)
 
-    def _reply(self, callers: Sequence[_Caller[Request, Answer]]) -> None:
+    def _reply(self, waiting: Sequence[_Caller[Request, Answer]]) -> None:
+        callers = [caller for caller in waiting if not caller.future.cancelled()]
+        if not callers:
+            return
         try:
             answers: Sequence[Answer | BaseException] = self._answer([caller.request for caller in callers])
         except BaseException as err:
             if len(callers) > 1:
-                # one bad request must not fail the others
-                for caller in callers:
-                    self._reply([caller])
+                # one bad request must not fail the others; halving finds it in few passes
+                half = len(callers) // 2
+                self._reply(callers[:half])
+                self._reply(callers[half:])
                 return
             answers = [err]
         for caller, answer in zip(callers, answers, strict=True):

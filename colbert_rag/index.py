@@ -17,7 +17,7 @@ from colbert_rag.errors import IndexExistsError, IndexNotFoundError, InvalidDocu
 from colbert_rag.ingest import write_session
 from colbert_rag.inspection import index_info, verify_index
 from colbert_rag.models import NO_MODEL, check_dim, check_same_model, encoder_for, model_record
-from colbert_rag.selection import Filter, checked_filter, selected_keys
+from colbert_rag.selection import CheckedFilter, Filter, checked_filter, selected_keys
 from colbert_rag.storage import Catalog, IndexSettings, create_catalog
 from colbert_rag.types import (
     Document,
@@ -224,17 +224,33 @@ class Index:
         return self._write(documents, commit_every, progress, replace=False)
 
     def upsert(
-        self, documents: Iterable[Document], *, commit_every: int | None = None, progress: Progress | None = None
+        self,
+        documents: Iterable[Document],
+        *,
+        replacing: Filter | None = None,
+        commit_every: int | None = None,
+        progress: Progress | None = None,
     ) -> int:
         """Like :meth:`add`, but a document whose id is known replaces the old one.
 
-        Documents that the index holds already with the same text and metadata are left as they are
-        and not encoded again.
+        Documents that the index holds already as they are given are left as they are and not encoded
+        again.
+
+        Args:
+            documents: As in :meth:`add`.
+            replacing: What these documents stand for from now on, such as the chunks of a source:
+                everything that this filter holds for is deleted in the same commit.
+            commit_every: As in :meth:`add`; not together with ``replacing``.
+            progress: As in :meth:`add`.
 
         Returns:
             The number of documents written: new ones and changed ones.
         """
-        return self._write(documents, commit_every, progress, replace=True)
+        if replacing is not None and commit_every is not None:
+            msg = "upsert() takes replacing or commit_every, not both: what is replaced goes in the commit of the new."
+            raise InvalidDocumentError(msg)
+        chosen = None if replacing is None else checked_filter(replacing)
+        return self._write(documents, commit_every, progress, replace=True, replacing=chosen)
 
     def add_vectors(
         self, documents: Iterable[tuple[Document, TokenVectors]], *, progress: Progress | None = None
@@ -262,14 +278,26 @@ class Index:
         return write_documents(self._path, self._catalog, stripped(), encode, progress or _silent, replace=False)
 
     def _write(
-        self, documents: Iterable[Document], commit_every: int | None, progress: Progress | None, *, replace: bool
+        self,
+        documents: Iterable[Document],
+        commit_every: int | None,
+        progress: Progress | None,
+        *,
+        replace: bool,
+        replacing: CheckedFilter | None = None,
     ) -> int:
         def encode(chunk: Sequence[Document]) -> list[TokenVectors]:
             return encode_documents(self.encoder, chunk)
 
-        tell = progress or _silent
         return write_documents(
-            self._path, self._catalog, documents, encode, tell, commit_every=commit_every, replace=replace
+            self._path,
+            self._catalog,
+            documents,
+            encode,
+            progress or _silent,
+            commit_every=commit_every,
+            replace=replace,
+            replacing=replacing,
         )
 
     def delete(self, ids: Iterable[str] | None = None, *, filter: Filter | None = None) -> int:
@@ -328,7 +356,9 @@ class Index:
         yield from found
 
     def find(self, filter: Filter | None = None, *, limit: int | None = None) -> Iterator[Document]:
-        """The documents that a filter holds for, by rising id.
+        """The documents that a filter holds for, by rising id, as of now.
+
+        What is deleted or replaced while they are read is left out.
 
         Args:
             filter: As in :meth:`search`; None for every document.
@@ -337,13 +367,18 @@ class Index:
         Raises:
             InvalidFilterError: the filter is refused.
         """
-        chosen = checked_filter({} if filter is None else filter)
-        most = check_limit(limit)
+        return self._found(checked_filter({} if filter is None else filter), check_limit(limit))
+
+    def _found(self, chosen: CheckedFilter, limit: int | None) -> Iterator[Document]:
         with caller_errors_raised(), self._catalog.reading() as reading:
-            ids = sorted(reading.ids_of(selected_keys(reading, chosen)).values())[:most]
+            ids = reading.ids_of(selected_keys(reading, chosen))
+        keys = sorted(ids, key=ids.__getitem__)[:limit]
         # page by page: a transaction that waits on its caller would hold up every later write
-        for start in range(0, len(ids), _PAGE):
-            yield from self.get_many(ids[start : start + _PAGE])
+        for start in range(0, len(keys), _PAGE):
+            page = keys[start : start + _PAGE]
+            with self._catalog.reading() as reading:
+                documents = reading.documents(page)
+            yield from (documents[key] for key in page if key in documents)
 
     def __len__(self) -> int:
         with self._catalog.reading() as reading:

@@ -122,7 +122,8 @@ def _weighted(scope: Scope, question: Question, semantic: Scored, lexical: Score
     keys = {key for key, _ in semantic} | {key for key, _ in lexical}
     vectors = dict(semantic) | exact_scores(scope, question, keys - dict(semantic).keys())
     words = dict(scope.reading.bm25(question.text, len(keys), keys)) if keys else {}
-    return weighted_fusion((vectors, words), (weight, 1 - weight))
+    # a document without the words has a BM25 of 0; no MaxSim comes near the least that it could be
+    return weighted_fusion((vectors, words), (weight, 1 - weight), (None, 0.0))
 
 
 def exact_scores(scope: Scope, question: Question, keys: set[int]) -> dict[int, float]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 
 from colbert_rag.callers import caller_errors_raised, calling
 from colbert_rag.ingest import Encode, write_session
+from colbert_rag.selection import CheckedFilter
 from colbert_rag.storage import Catalog
 from colbert_rag.types import Document, Progress, TextEncoder, TokenVectors
 from colbert_rag.validation import check_commit_every, check_documents, check_stream
@@ -31,8 +32,11 @@ def write_documents(
     *,
     commit_every: int | None = None,
     replace: bool,
+    replacing: CheckedFilter | None = None,
 ) -> int:
     """Write documents in one transaction, or in one for each ``commit_every``; returns how many were written.
+
+    What ``replacing`` chooses is deleted first, in the same transaction.
 
     Raises:
         InvalidDocumentError: a document is refused.
@@ -46,8 +50,12 @@ def write_documents(
     tell, vectors_of = _guarded(progress), _guarded_encode(encode)
     written = seen = 0
     with caller_errors_raised():
-        for batch in batches_of(_guarded_stream(documents), commit_every):
+        batches = batches_of(_guarded_stream(documents), commit_every)
+        # without documents there is still something to delete
+        for batch in batches if replacing is None else chain([next(batches, iter(()))], batches):
             with write_session(root, catalog, tell) as session:
+                if replacing is not None:
+                    session.delete_matching(replacing)
                 for chunk in chunks_of(batch):
                     check_documents(chunk)
                     written += session.add(chunk, vectors_of, replace=replace)
@@ -120,7 +128,8 @@ def chunks_of(documents: Iterable[Document]) -> Iterator[list[Document]]:
     characters = 0
     for document in documents:
         chunk.append(document)
-        characters += len(document.text) if isinstance(getattr(document, "text", None), str) else 0
+        for part in (getattr(document, "heading", None), getattr(document, "text", None)):
+            characters += len(part) if isinstance(part, str) else 0
         if len(chunk) >= _CHUNK_DOCUMENTS or characters >= _CHUNK_CHARACTERS:
             yield chunk
             chunk, characters = [], 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 
 import numpy as np
@@ -128,3 +129,28 @@ def test_words_need_no_encoder(new_index):
     index.add_vectors([(Document("a", "amber birch"), TokenVectors(row, np.array([[0, 5]])))])
     assert [hit.id for hit in index.search("birch", mode="bm25")] == ["a"]
     assert asyncio.run(index.asearch("birch", mode="bm25"))[0].passages[0].text == "amber birch"
+
+
+async def test_a_slow_function_keeps_nobody_else_waiting(index):
+    released = threading.Event()
+    slow = asyncio.create_task(index.asearch("amber", filter=lambda d: released.wait(20)))
+    await asyncio.sleep(0.05)
+    assert len(await asyncio.wait_for(index.asearch("amber", 3), 10)) == 3
+    assert not slow.done()
+    released.set()
+    assert len(await slow) == 10
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_is_told_to_open_the_index_again(index):
+    asyncio.run(index.asearch("amber"))
+    child = os.fork()
+    if child == 0:
+        try:
+            asyncio.run(asyncio.wait_for(index.asearch("amber"), 10))
+        except IndexClosedError:
+            os._exit(7)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

@@ -135,3 +135,21 @@ async def test_after_closing_a_request_is_refused(coalescer, slow):
     for _ in range(2):
         with pytest.raises(IndexClosedError, match="closed"):
             await coalescer.ask(2)
+
+
+async def test_a_bad_request_among_many_costs_few_passes(coalescer, slow):
+    tasks = await asked(coalescer, slow, [*range(1, 100), -1, *range(101, 201)])
+    slow.may_go_on.set()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [n for n, r in enumerate(results) if isinstance(r, ValueError)] == [100]
+    assert len(slow.batches) < 20
+
+
+async def test_stop_iteration_reaches_its_caller_as_another_error():
+    def answer(requests):
+        raise StopIteration
+
+    coalescer = Coalescer(answer)
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await asyncio.wait_for(coalescer.ask(1), 10)
+    coalescer.close()

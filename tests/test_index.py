@@ -780,13 +780,18 @@ class TestFilters:
         with pytest.raises(InvalidQueryError, match="limit must be None or an int of 0 or more"):
             list(index.find(limit=limit))  # type: ignore[arg-type]
 
-    def test_documents_may_change_while_find_is_read(self, new_index: NewIndex):
+    def test_what_is_deleted_or_replaced_while_find_is_read_is_left_out(self, new_index: NewIndex):
         index = new_index()
-        index.add(Document(f"d{n:04}", "text") for n in range(600))
-        stream = index.find()
+        index.add(Document(f"d{n:04}", "text", {"lang": "en"}) for n in range(600))
+        stream = index.find({"lang": "en"})
         first = next(stream)
         index.delete(["d0599"])
-        assert [first.id, *(d.id for d in stream)] == [f"d{n:04}" for n in range(599)]
+        index.upsert([Document("d0598", "text", {"lang": "de"})])
+        assert [first.id, *(d.id for d in stream)] == [f"d{n:04}" for n in range(598)]
+
+    def test_a_wrong_filter_is_refused_before_the_first_document_is_asked_for(self, index: Index):
+        with pytest.raises(InvalidFilterError):
+            index.find({"$bad": 1})
 
     def test_delete_takes_a_filter_and_everything_goes_by_the_empty_one(self, index: Index):
         assert index.delete(filter={"even": True}) == 100
@@ -814,6 +819,52 @@ class TestFilters:
         with pytest.raises(InvalidFilterError, match=r"\$gte"):
             call({"n": {"$gt_e": 3}})
         assert len(index) == 200
+
+
+class TestReplacing:
+    @pytest.fixture
+    def index(self, new_index: NewIndex) -> Index:
+        index = new_index()
+        index.add(Document(f"{ref}{n}", f"amber {ref} n{n}", ref_id=ref) for ref in "xy" for n in range(3))
+        return index
+
+    def test_new_chunks_take_the_place_of_the_old_ones_in_one_commit(self, index: Index):
+        commits = index.info().n_documents
+        written = index.upsert(
+            [Document("x1", "birch", ref_id="x"), Document("x9", "cedar", ref_id="x")], replacing={"$ref_id": "x"}
+        )
+        assert (commits, written) == (6, 2)
+        assert list(index.ids()) == ["x1", "x9", "y0", "y1", "y2"]
+        assert index.get("x1").text == "birch"
+        assert index.verify().ok
+
+    def test_nothing_may_take_their_place(self, index: Index):
+        assert index.upsert([], replacing={"$ref_id": "x"}) == 0
+        assert index.upsert(iter(()), replacing={"$ref_id": ["y"]}) == 0
+        assert len(index) == 0
+
+    def test_a_refused_document_leaves_the_old_ones(self, index: Index):
+        with pytest.raises(InvalidDocumentError):
+            index.upsert((d for d in [Document("x9", "cedar"), Document("x8", " ")]), replacing={"$ref_id": "x"})
+        assert len(index) == 6
+
+    def test_writers_that_race_leave_the_chunks_of_one_of_them(self, index: Index):
+        def write(n: int) -> None:
+            index.upsert([Document(f"{n}-{i}", "birch", ref_id="x") for i in range(4)], replacing={"$ref_id": "x"})
+
+        threads = [threading.Thread(target=write, args=(n,)) for n in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        left = [d.id for d in index.find({"$ref_id": "x"})]
+        assert len(left) == 4
+        assert len({name.split("-")[0] for name in left}) == 1
+
+    def test_it_is_not_together_with_commits_in_between(self, index: Index):
+        with pytest.raises(InvalidDocumentError, match="not both"):
+            index.upsert([], replacing={}, commit_every=5)
+        assert len(index) == 6
 
 
 class TestOpenOrCreate:

@@ -46,8 +46,9 @@ def test_fusion_by_rank_sums_weighted_reciprocal_ranks(index, weight):
 def test_weighted_fusion_mixes_both_scores_on_one_scale(index, weight):
     found = scores(index, "hybrid", config=SearchConfig(fusion="weighted", maxsim_weight=weight))
     expected = dict.fromkeys(TEXTS, 0.0)
-    for part, share in ((scores(index, "maxsim"), weight), (scores(index, "bm25"), 1 - weight)):
-        low, high = min(part.values()), max(part.values())
+    semantic, lexical = scores(index, "maxsim"), scores(index, "bm25")
+    for part, share, low in ((semantic, weight, min(semantic.values())), (lexical, 1 - weight, 0)):
+        high = max(part.values())
         for i, score in part.items():
             expected[i] += share * (score - low) / (high - low)
     assert found == pytest.approx(expected, abs=1e-6)
@@ -133,3 +134,8 @@ def test_vectors_are_searched_with_a_filter_too(index, encoder):
     [hits] = index.search_vectors([query], filter={"kind": ["words", "neither"]})
     assert {hit.id for hit in hits} == {"words", "neither"}
     assert np.isclose(hits[0].score, scores(index, "maxsim")[hits[0].id])
+
+
+def test_a_document_with_a_word_of_the_query_stands_above_one_without_where_words_decide(index):
+    hits = index.search(QUERY, k=10, mode="hybrid", config=SearchConfig(fusion="weighted", maxsim_weight=0))
+    assert {hit.id for hit in hits if hit.score > 0} == set(scores(index, "bm25"))

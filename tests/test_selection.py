@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import threading
+from contextvars import ContextVar
 
 import numpy as np
 import pytest
@@ -43,7 +45,7 @@ def test_what_is_no_filter_is_refused(wrong):
 def test_a_function_sees_the_whole_document(catalog, documents):
     seen = []
     with catalog.reading() as reading:
-        selected_keys(reading, checked_filter(seen.append))
+        selected_keys(reading, checked_filter(lambda document: seen.append(document) is None))
     assert seen == documents[:20]
 
 
@@ -68,7 +70,7 @@ def test_a_function_is_asked_every_time(catalog):
     selections, calls = Selections(), []
     with catalog.reading() as reading:
         for _ in range(2):
-            selections.keys(reading, reading.commits(), checked_filter(calls.append))
+            selections.keys(reading, reading.commits(), checked_filter(lambda d: calls.append(d) is None))
     assert len(calls) == 40
 
 
@@ -104,3 +106,44 @@ def test_a_document_of_extra_fields_reaches_the_function(new_index):
     assert [d.id for d in index.find(lambda d: d.ref_id == "r" and d.heading == "head" and d.extra == {"x": 1})] == [
         "a"
     ]
+
+
+async def never(document):
+    return False
+
+
+@pytest.mark.parametrize("wrong", [never, filters.Exists, Document, dict])
+def test_what_is_called_but_says_nothing_is_refused_at_once(wrong):
+    with pytest.raises(InvalidFilterError, match="expected a mapping, a condition or a function of the document"):
+        checked_filter(wrong)
+
+
+@pytest.mark.parametrize("said", [None, 1, "yes", [], never(None)])
+def test_a_function_that_says_neither_true_nor_false_is_refused(catalog, said):
+    with catalog.reading() as reading, pytest.raises(InvalidFilterError, match=r"must return True or False.*'d000'"):
+        selected_keys(reading, checked_filter(lambda document: said))
+
+
+def test_what_numpy_says_counts(catalog):
+    with catalog.reading() as reading:
+        assert selected_keys(reading, checked_filter(lambda d: np.float32(d.metadata["n"]) > 17)) == [19, 20]
+
+
+def test_a_function_that_runs_out_of_items_is_an_error_that_is_heard(catalog):
+    with catalog.reading() as reading, pytest.raises(RuntimeError, match="StopIteration on document 'd000'"):
+        selected_keys(reading, checked_filter(lambda document: next(iter([]))))
+
+
+async def test_a_function_runs_in_the_context_of_its_caller(new_index, documents):
+    index = new_index()
+    index.add(documents[:4])
+    tenant = ContextVar("tenant", default=None)
+
+    async def ask(n):
+        tenant.set(n)
+        hits = await index.asearch("amber", filter=lambda d: d.metadata["n"] == tenant.get())
+        return [hit.id for hit in hits]
+
+    assert await asyncio.gather(*(ask(n) for n in range(4))) == [["d000"], ["d001"], ["d002"], ["d003"]]
+    tenant.set(2)
+    assert [hit.id for hit in index.search("amber", filter=lambda d: d.metadata["n"] == tenant.get())] == ["d002"]

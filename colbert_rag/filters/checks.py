@@ -13,7 +13,7 @@ from colbert_rag.errors import InvalidFilterError
 from colbert_rag.filters.attributes import comparable
 from colbert_rag.filters.tree import Scalar
 
-__all__ = ["found", "items", "quoted", "refusal", "scalar", "text", "texts", "unknown_operator"]
+__all__ = ["found", "items", "quoted", "refs_of", "refusal", "scalar", "text", "texts", "unknown_operator"]
 
 _SHOWN = 60
 
@@ -25,6 +25,16 @@ def texts(values: object, place: str) -> tuple[str, ...]:
         InvalidFilterError: no list of str.
     """
     return tuple(text(value, f"{place}[{n}]") for n, value in enumerate(items(values, place)))
+
+
+def refs_of(values: object, place: str) -> tuple[str | None, ...]:
+    """Ids of sources; None stands for documents without one.
+
+    Raises:
+        InvalidFilterError: no list of str and None.
+    """
+    given = enumerate(items(values, place))
+    return tuple(None if value is None else text(value, f"{place}[{n}]") for n, value in given)
 
 
 def items(values: object, place: str) -> Collection[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from colbert_rag.filters.checks import found, items, quoted, refusal, text, texts, unknown_operator
+from colbert_rag.filters.checks import found, items, quoted, refs_of, refusal, text, texts, unknown_operator
 from colbert_rag.filters.leaves import all_of, any_of, compare, exists, in_range
 from colbert_rag.filters.limits import check_level
 from colbert_rag.filters.tree import And, Comparison, Condition, HasId, HasRef, Not, Or
@@ -71,7 +71,7 @@ def _entry(key: str, value: object, place: str, level: int) -> Condition:
         case "$id":
             return HasId(_ids(value, place))
         case "$ref_id":
-            return HasRef(_ids(value, place))
+            return HasRef(refs_of([value] if isinstance(value, str) or value is None else value, place))
         case _:
             return _field(key, value, place, level)
 

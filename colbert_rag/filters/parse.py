@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from colbert_rag.filters.checks import found, items, refusal, text, texts, unknown_operator
+from colbert_rag.filters.checks import found, items, refs_of, refusal, text, texts, unknown_operator
 from colbert_rag.filters.leaves import any_of, between, compare
 from colbert_rag.filters.limits import check_level, check_size
 from colbert_rag.filters.mongo import from_mapping
@@ -69,7 +69,7 @@ def _checked(given: object, place: str, level: int) -> Condition:
         case HasId(ids):
             return HasId(texts(ids, f"{place}.ids"))
         case HasRef(refs):
-            return HasRef(texts(refs, f"{place}.refs"))
+            return HasRef(refs_of(refs, f"{place}.refs"))
         case Compare() | Between() | In() | Exists():
             return _checked_field(given, text(given.field, f"{place}.field"), place)
         case _:

@@ -58,7 +58,9 @@ def _compiled_leaf(condition: Compare | Between | In | Exists | HasId | HasRef) 
         case HasId(ids):
             return _leaf("documents", f"id IN {_marks(ids)}", *ids)
         case HasRef(refs):
-            return _leaf("documents", f"ref_id IN {_marks(refs)}", *refs)
+            sources = [ref for ref in refs if ref is not None]
+            without = " OR ref_id IS NULL" if None in refs else ""
+            return _leaf("documents", f"ref_id IN {_marks(sources)}{without}", *sources)
         case Exists(field):
             return _exists(field)
         case In(field, values):

@@ -96,9 +96,9 @@ class HasId:
 
 @dataclass(frozen=True, slots=True)
 class HasRef:
-    """The document was cut from one of these sources (``Document.ref_id``)."""
+    """The document was cut from one of these sources (``Document.ref_id``); None: it has no source."""
 
-    refs: tuple[str, ...]
+    refs: tuple[str | None, ...]
 
 
 Condition: TypeAlias = And | Or | Not | Compare | Between | In | Exists | HasId | HasRef

@@ -12,8 +12,8 @@ from colbert_rag.kernels import token_similarities
 
 __all__ = ["diverse", "resemblance"]
 
-# a document is compared by at most so many of its tokens, evenly spread: pairs cost their product
-_COMPARED_TOKENS = 256
+# a document asks another by at most so many of its tokens, evenly spread: pairs cost the product of both
+_ASKING_TOKENS = 64
 
 
 def diverse(
@@ -30,7 +30,6 @@ def diverse(
     Returns:
         Positions in the order chosen.
     """
-    sampled = [_sampled(vectors) for vectors in documents]
     left, chosen = list(range(len(documents))), list[int]()
     nearest = dict.fromkeys(left, 0.0)
     while left and len(chosen) < k:
@@ -39,16 +38,21 @@ def diverse(
         chosen.append(best)
         if len(chosen) < k:
             for n in left:
-                nearest[n] = max(nearest[n], resemblance(sampled[n], sampled[best]))
+                nearest[n] = max(nearest[n], resemblance(documents[n], documents[best]))
     return chosen
 
 
 def resemblance(one: NDArray[np.floating[Any]], other: NDArray[np.floating[Any]]) -> float:
-    """Mean MaxSim of two documents' tokens, in both directions; 1 for equal ones."""
-    similarities = token_similarities(np.asarray(other, np.float32), one)
-    return float((similarities.max(axis=1).mean() + similarities.max(axis=0).mean()) / 2)
+    """Mean MaxSim of two documents' tokens, in both directions; 1 for equal ones.
+
+    Of a document of more than 64 tokens 64 are asked, evenly spread; they are looked for among all of the other's.
+    """
+    return (_mean_maxsim(one, other) + _mean_maxsim(other, one)) / 2
 
 
-def _sampled(vectors: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    n = len(vectors)
-    return vectors if n <= _COMPARED_TOKENS else vectors[np.linspace(0, n - 1, _COMPARED_TOKENS).astype(np.int64)]
+def _mean_maxsim(asking: NDArray[np.floating[Any]], asked: NDArray[np.floating[Any]]) -> float:
+    n = len(asking)
+    if n > _ASKING_TOKENS:
+        asking = asking[np.linspace(0, n - 1, _ASKING_TOKENS).astype(np.int64)]
+    similarities = token_similarities(np.asarray(asking, np.float32), asked)
+    return float(similarities.max(axis=0).mean())

@@ -24,21 +24,26 @@ def reciprocal_rank_fusion(rankings: Sequence[Sequence[int]], weights: Sequence[
     return totals
 
 
-def weighted_fusion(scores: Sequence[Mapping[int, float]], weights: Sequence[float]) -> dict[int, float]:
+def weighted_fusion(
+    scores: Sequence[Mapping[int, float]], weights: Sequence[float], floors: Sequence[float | None]
+) -> dict[int, float]:
     """A convex combination of scores that were each stretched to 0..1 (Bruch et al. 2023, section 4).
 
     Args:
-        scores: Score by key; a key that is missing counts as the lowest score.
+        scores: Score by key; a key that is missing counts as the floor.
         weights: One for each, summing to 1.
+        floors: For each what becomes 0: the least that a score can be, where that is known, or None for the
+            lowest that occurs.
 
     Returns:
         Score by key, 0 to 1.
     """
     totals: dict[int, float] = dict.fromkeys((key for part in scores for key in part), 0.0)
-    for part, weight in zip(scores, weights, strict=True):
+    for part, weight, floor in zip(scores, weights, floors, strict=True):
         if not part:
             continue
-        low, high = min(part.values()), max(part.values())
+        high = max(part.values())
+        low = min(part.values()) if floor is None else floor
         for key, score in part.items():
             totals[key] += weight * ((score - low) / (high - low) if high > low else 1.0)
     return totals

@@ -119,12 +119,16 @@ def word_passages(text: str, words: Sequence[str], n_passages: int) -> tuple[Pas
         n_passages: How many at most.
 
     Returns:
-        Passages, best first; the score of each is the number of the words in it, at least one.
+        Passages, best first; the score of each is the number of the words in it. Where there are none, as in a
+        document found by its heading, the first sentence, with a score of 0.
     """
+    if not n_passages:
+        return ()
     asked = {_folded(word): n for n, word in enumerate(words)}
     found = [(match.span(), asked[w]) for match in _WORD.finditer(text) if (w := _folded(match[0])) in asked]
     if not found:
-        return ()
+        start, end = _sentences(text)[0].tolist()
+        return (Passage(start, end, text[start:end], 0.0),)
     holds = np.zeros((len(found), len(words)), np.float32)
     holds[np.arange(len(found)), [n for _, n in found]] = 1
     spans = [span for span, _ in found]

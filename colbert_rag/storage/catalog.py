@@ -167,7 +167,7 @@ class Catalog:
             IndexLockedError: another writer holds the index for longer than the timeout.
             ReadOnlyIndexError: the index is open for reading only.
         """
-        self._check_usable()
+        self.check_usable()
         if self.read_only or not os.access(self.folder / CATALOG, os.W_OK):
             msg = f"{self.folder}: the index is open for reading only. Open it without read_only, with write access."
             raise ReadOnlyIndexError(msg)
@@ -219,7 +219,7 @@ class Catalog:
             raise CorruptIndexError(msg) from err
 
     def _take(self) -> Reading:
-        self._check_usable()
+        self.check_usable()
         with self._guard:
             if self._idle:
                 return self._idle.pop()
@@ -233,7 +233,12 @@ class Catalog:
                 return
         reading.connection.close()
 
-    def _check_usable(self) -> None:
+    def check_usable(self) -> None:
+        """Refuse to go on after :meth:`close` and in a forked child.
+
+        Raises:
+            IndexClosedError: saying which.
+        """
         if self._process != os.getpid():
             msg = f"{self.folder}: this index was opened before the process forked. Open it again in the child."
             raise IndexClosedError(msg)

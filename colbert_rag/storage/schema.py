@@ -52,6 +52,6 @@ CREATE TABLE attributes (
 CREATE TABLE tombstones (key INTEGER PRIMARY KEY) STRICT;
 
 CREATE VIRTUAL TABLE fulltext USING fts5(
-    heading, text, content = 'content', content_rowid = 'key', tokenize = "unicode61 remove_diacritics 2"
+    heading, text, content = '', tokenize = "unicode61 remove_diacritics 2"
 );
 """

@@ -27,8 +27,13 @@ _DOCUMENTS = "documents d JOIN content c ON c.key = d.key"
 
 
 def words_of(query: str) -> list[str]:
-    """The different words of a query, in lower case, as the full-text index cuts them."""
-    return list(dict.fromkeys(_WORD.findall(unicodedata.normalize("NFC", query.lower()))))[:_QUERY_WORDS]
+    """The different words of a query, as the full-text index cuts them."""
+    return list(dict.fromkeys(_WORD.findall(_folded(query))))[:_QUERY_WORDS]
+
+
+def _folded(text: str) -> str:
+    """Text as it is given to FTS5, whose tables of letters are older than Python's: one case, one composition."""
+    return unicodedata.normalize("NFC", text.lower())
 
 
 class Reading:
@@ -160,7 +165,8 @@ class Writing(Reading):
             checksum = content_checksum(document.id, document.ref_id, *content)
             execute("INSERT INTO documents VALUES (?, ?, ?, ?, ?)", (key, document.id, document.ref_id, n_tokens, size))
             execute("INSERT INTO content VALUES (?, ?, ?, ?, ?, ?)", (key, heading, text, metadata, extra, checksum))
-            execute("INSERT INTO fulltext (rowid, heading, text) VALUES (?, ?, ?)", (key, heading, text))
+            words = (key, _folded(heading), _folded(text))
+            execute("INSERT INTO fulltext (rowid, heading, text) VALUES (?, ?, ?)", words)
             named = ((name, value, key) for name, value in attributes(document.metadata))
             self.connection.executemany("INSERT INTO attributes VALUES (?, ?, ?)", named)
 
@@ -173,8 +179,8 @@ class Writing(Reading):
                 named = ((name, value, *key) for name, value in attributes(document.metadata))
                 sql = "DELETE FROM attributes WHERE name = ? AND value = ? AND key = ?"
                 self.connection.executemany(sql, named)
-                columns = (*key, document.heading, document.text)
-                execute("INSERT INTO fulltext (fulltext, rowid, heading, text) VALUES ('delete', ?, ?, ?)", columns)
+                words = (*key, _folded(document.heading), _folded(document.text))
+                execute("INSERT INTO fulltext (fulltext, rowid, heading, text) VALUES ('delete', ?, ?, ?)", words)
             execute("DELETE FROM content WHERE key = ?", key)
             execute("DELETE FROM documents WHERE key = ?", key)
             execute("INSERT INTO tombstones VALUES (?)", key)

@@ -27,7 +27,7 @@ _CONFIG_RANGES = {
     "n_candidates": (1, 1_000_000),
     "n_probe": (1, 65_536),
     "passages": (0, 100),
-    "fetch_k": (1, 10_000),
+    "fetch_k": (1, 1_000),
 }
 
 
@@ -106,6 +106,10 @@ def check_search_config(config: object) -> SearchConfig:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
             msg = f"SearchConfig.{name} must be a number from 0 to 1, found {value!r}."
             raise InvalidQueryError(msg)
+    exact: object = config.exact
+    if not isinstance(exact, bool):
+        msg = f"SearchConfig.exact must be True or False, found {exact!r}."
+        raise InvalidQueryError(msg)
     if config.fusion not in ("rrf", "weighted"):
         msg = f"SearchConfig.fusion must be 'rrf' or 'weighted', found {config.fusion!r}."
         raise InvalidQueryError(msg)

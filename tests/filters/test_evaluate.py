@@ -82,6 +82,8 @@ TRUTH = [
     (HasId(()), ""),
     (HasRef(("r", "q")), "a"),
     (HasRef(()), ""),
+    (HasRef((None,)), "bcdeghijklmnop"),
+    (HasRef((None, "r")), "abcdeghijklmnop"),
     (Not(HasRef(("r",))), "bcdeghijklmnop"),
     (Not(Compare("f", "eq", 1)), "bdehijklmnop"),
     (Not(Compare("f", "gt", 1)), "acdehijklnop"),

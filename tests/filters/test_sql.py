@@ -61,7 +61,7 @@ class Draw:
             "in": In(name, tuple(self.rng.sample([first, second, None], self.rng.randrange(4)))),
             "exists": Exists(name),
             "id": HasId(tuple(self.rng.sample(["0", "1", "x"], self.rng.randrange(3)))),
-            "ref": HasRef(tuple(self.rng.sample(["r", "s", "x"], self.rng.randrange(3)))),
+            "ref": HasRef(tuple(self.rng.sample(["r", "s", "x", None], self.rng.randrange(3)))),
         }[kind]
 
     def condition(self, depth=3):

@@ -56,3 +56,11 @@ def test_each_choice_is_the_best_by_the_formula():
 
 def test_nothing_comes_from_nothing():
     assert diverse([], [], 3, 0.5) == []
+
+
+def test_long_documents_that_repeat_each_other_are_seen_to():
+    rng = np.random.default_rng(1)
+    document = rows(rng, 1_580)
+    shifted = np.concatenate([rows(rng, 1), document])
+    assert resemblance(document, shifted) > 0.99
+    assert resemblance(document, rows(rng, 1_580)) < 0.9

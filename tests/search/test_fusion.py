@@ -16,10 +16,15 @@ def test_a_weight_of_zero_leaves_the_other_ranking():
 
 
 def test_scores_are_stretched_to_one_scale_and_weighted():
-    fused = weighted_fusion(({1: 30.0, 2: 20.0, 3: 10.0}, {2: 4.0, 3: 8.0}), (0.75, 0.25))
-    assert fused == pytest.approx({1: 0.75, 2: 0.375, 3: 0.25})
+    fused = weighted_fusion(({1: 30.0, 2: 20.0, 3: 10.0}, {2: 4.0, 3: 8.0}), (0.75, 0.25), (None, 0.0))
+    assert fused == pytest.approx({1: 0.75, 2: 0.375 + 0.125, 3: 0.25})
+
+
+def test_the_weakest_match_stands_above_no_match():
+    fused = weighted_fusion(({1: 3.0, 2: 2.0, 3: 2.0}, {1: 0.9, 2: 0.5}), (0.0, 1.0), (None, 0.0))
+    assert fused[1] > fused[2] > fused[3] == 0
 
 
 def test_equal_scores_and_empty_rankings_are_fused_too():
-    assert weighted_fusion(({1: 2.0, 2: 2.0}, {}), (0.5, 0.5)) == {1: 0.5, 2: 0.5}
-    assert weighted_fusion(({}, {}), (0.5, 0.5)) == {}
+    assert weighted_fusion(({1: 2.0, 2: 2.0}, {}), (0.5, 0.5), (None, 0.0)) == {1: 0.5, 2: 0.5}
+    assert weighted_fusion(({}, {}), (0.5, 0.5), (None, 0.0)) == {}

@@ -173,7 +173,15 @@ class TestWords:
         for text, word in [("Un CAFÉ noir.", "cafe"), ("Un cafe\u0301.", "café"), ("İstanbul", "istanbul")]:
             assert len(word_passages(text, [word], 1)) == 1
 
-    def test_a_text_without_the_words_has_no_passage(self):
-        assert word_passages(TEXT, ["absent"], 3) == ()
-        assert word_passages(TEXT, [], 3) == ()
+    def test_a_text_without_the_words_is_shown_by_its_first_sentence(self):
+        for words in (["absent"], []):
+            [passage] = word_passages(f"  {TEXT}", words, 3)
+            assert (passage.text, passage.start, passage.score, passage.matches) == (
+                "First comes the notice.",
+                2,
+                0.0,
+                (),
+            )
+
+    def test_no_passages_asked_for_are_none_given(self):
         assert word_passages(TEXT, ["notice"], 0) == ()

@@ -118,6 +118,23 @@ class TestBm25:
         for query in ("cafe", "CAFÉ", "cafe\u0301", "naive"):
             assert found(catalog, query) == ["code"]
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            unicodedata.normalize("NFD", "한국어 문서"),
+            "\u0958\u0932\u092e",
+            "ᏣᎳᎩ ꮳꮃꭹ",
+            "ᲡᲐᲥᲐᲠᲗᲕᲔᲚᲝ საქართველო",
+            "\uf900\uf901",
+            "\ufb2a\ufb2b",
+            "ΣΊΣΥΦΟΣ",
+        ],
+    )
+    def test_a_text_is_found_by_its_own_words_in_every_script(self, catalog, store, text):
+        store({"a": text, "b": "another text"})
+        for query in (text, *text.split()):
+            assert found(catalog, query) == ["a"]
+
     @pytest.mark.parametrize("word", ["İstanbul", "ọ̀rọ̀", "Ẹ̀kọ́", "Tiếng", "naïve"])
     def test_letters_with_marks_that_do_not_compose_are_found(self, catalog, store, word):
         store({"a": f"The word {word} stands here.", "b": "Another one."})
@@ -246,6 +263,8 @@ class TestAttributes:
             ({"big": {"$gt": 2**69}}, [2]),
             ({"$ref_id": ["one"]}, [1, 2]),
             ({"$id": ["c", "b", "unknown"]}, [2, 3]),
+            ({"$ref_id": None}, []),
+            ({"$ref_id": ["two", None]}, [3]),
             ({"year": {"$ne": 2020}}, [2, 3]),
         ],
     )
