@@ -1,4 +1,7 @@
-"""A LangChain agent that looks things up: the retriever as a tool, its documents as the tool's artifact."""
+"""A LangChain agent that looks things up: the retriever as a tool, its documents as the tool's artifact.
+
+It needs the package langchain beside the extra: pip install langchain
+"""
 
 from __future__ import annotations
 

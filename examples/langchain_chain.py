@@ -19,7 +19,7 @@ HANDBOOK = {
 }
 QUESTION = "How long is the notice period?"
 
-# any chat model of LangChain in its place: llm = init_chat_model("...")
+# any chat model of LangChain in its place, after pip install langchain: llm = init_chat_model("...")
 llm = GenericFakeChatModel(messages=cycle([AIMessage("The notice period is three months.")]))
 
 

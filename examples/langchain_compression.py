@@ -1,4 +1,7 @@
-"""Rerank what any LangChain retriever finds, with late interaction and without an index."""
+"""Rerank what any LangChain retriever finds, with late interaction and without an index.
+
+ContextualCompressionRetriever needs a package beside the extra: pip install langchain-classic
+"""
 
 from __future__ import annotations
 

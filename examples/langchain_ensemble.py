@@ -1,4 +1,7 @@
-"""Words and meaning together: LangChain's EnsembleRetriever over two modes of one index, and the built-in hybrid."""
+"""Words and meaning together: LangChain's EnsembleRetriever over two modes of one index, and the built-in hybrid.
+
+EnsembleRetriever needs a package beside the extra: pip install langchain-classic
+"""
 
 from __future__ import annotations
 

@@ -19,9 +19,8 @@ def documents() -> list[Document]:
     return [Document(page_content=text, metadata={"source": name}) for name, texts in SOURCES.items() for text in texts]
 
 
-with tempfile.TemporaryDirectory() as folder:
-    store = ColBERTVectorStore(Path(folder) / "handbook")
-    # langchain_classic.indexes has one that stays: SQLRecordManager("handbook", db_url="sqlite:///records.db")
+with tempfile.TemporaryDirectory() as folder, ColBERTVectorStore(Path(folder) / "handbook") as store:
+    # one that stays, after pip install langchain-classic: langchain_classic.indexes.SQLRecordManager("handbook", db_url="sqlite:///records.db")
     records = InMemoryRecordManager("handbook")
     records.create_schema()
 
@@ -37,4 +36,3 @@ with tempfile.TemporaryDirectory() as folder:
     del SOURCES["leave.md"][1]
     sync()
     print([document.page_content for document in store.similarity_search("work from home", k=9)])
-    store.index.close()

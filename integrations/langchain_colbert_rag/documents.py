@@ -10,9 +10,12 @@ from typing import Any
 from langchain_core.documents import Document
 
 from colbert_rag import Document as CoreDocument
-from colbert_rag import Hit, InvalidDocumentError, Passage
+from colbert_rag import Hit, InvalidArgumentError, InvalidDocumentError, Passage
 
 __all__ = ["evidence", "from_texts", "to_core", "to_langchain", "with_evidence"]
+
+# names that evidence has for itself in metadata
+RESERVED = ("relevance_score", "passages")
 
 
 def from_texts(texts: Iterable[str], metadatas: Iterable[dict[str, Any]] | None) -> list[Document]:
@@ -36,9 +39,13 @@ def to_core(documents: Iterable[Document], ids: Sequence[str | None] | None) -> 
     """Documents as the core takes them; an id is that of ``ids``, else the document's own, else a new one.
 
     Raises:
+        InvalidArgumentError: no list of documents, or no list of ids.
         InvalidDocumentError: another number of ids than of documents.
     """
-    found = list(documents)
+    if isinstance(ids, str) or not (ids is None or isinstance(ids, Iterable)):
+        msg = f"ids must be a list of str, one for each document, found {type(ids).__name__}. Nothing was written."
+        raise InvalidArgumentError(msg)
+    found = _listed(documents)
     given = [None] * len(found) if ids is None else list(ids)
     if len(given) != len(found):
         msg = f"{len(given)} ids for {len(found)} documents; give one for each. Nothing was written."
@@ -47,6 +54,25 @@ def to_core(documents: Iterable[Document], ids: Sequence[str | None] | None) -> 
         CoreDocument(_first(given_id, document.id), document.page_content, document.metadata)
         for given_id, document in zip(given, found, strict=True)
     ]
+
+
+def _listed(documents: object) -> list[Document]:
+    # one document is iterable as well: pydantic goes through its fields
+    if isinstance(documents, Document | str) or not isinstance(documents, Iterable):
+        msg = (
+            f"documents must be a list of LangChain Document, found {type(documents).__name__}; wrap one document in a "
+            "list. Nothing was written."
+        )
+        raise InvalidArgumentError(msg)
+    found = list(documents)
+    for n, document in enumerate(found):
+        if not isinstance(document, Document):
+            msg = (
+                f"document number {n} must be a LangChain Document, found {type(document).__name__}; texts go to "
+                "add_texts. Nothing was written."
+            )
+            raise InvalidArgumentError(msg)
+    return found
 
 
 def _first(given: str | None, own: str | None) -> str:
@@ -74,5 +100,9 @@ def evidence(relevance: float | None, passages: Iterable[Passage]) -> dict[str, 
 
 
 def with_evidence(document: Document, relevance: float | None, passages: Iterable[Passage]) -> Document:
-    """A copy of a document with :func:`evidence` in its metadata; the document itself stays as it is."""
-    return document.model_copy(update={"metadata": {**document.metadata, **evidence(relevance, passages)}})
+    """A copy of a document with :func:`evidence` in its metadata; the document itself stays as it is.
+
+    Entries of its own under the names of evidence are left out, so that none is taken for evidence.
+    """
+    own = {name: value for name, value in document.metadata.items() if name not in RESERVED}
+    return document.model_copy(update={"metadata": {**own, **evidence(relevance, passages)}})

@@ -7,7 +7,8 @@ from typing import Any
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import patch_config
 from pydantic import ConfigDict
 
 __all__ = ["RerankingRetriever"]
@@ -16,7 +17,7 @@ __all__ = ["RerankingRetriever"]
 class RerankingRetriever(BaseRetriever):
     """Reranks what another retriever finds; made by :meth:`ColBERTReranker.wrap`.
 
-    Arguments of a call go to the other retriever, whose run is a child of this one's.
+    Arguments and configuration of a call go to the other retriever, whose run is a child of this one's.
 
     Attributes:
         retriever: Any retriever, or another runnable from a query to documents.
@@ -28,16 +29,34 @@ class RerankingRetriever(BaseRetriever):
     retriever: Runnable[str, list[Document]]
     reranker: BaseDocumentCompressor
 
+    def invoke(self, input: str, config: RunnableConfig | None = None, **call: Any) -> list[Document]:
+        """Find and rerank; see ``BaseRetriever.invoke``, which itself keeps ``configurable`` to itself."""
+        return super().invoke(input, config, run_config=config, **call)
+
+    async def ainvoke(self, input: str, config: RunnableConfig | None = None, **call: Any) -> list[Document]:
+        """:meth:`invoke` without blocking the event loop."""
+        return await super().ainvoke(input, config, run_config=config, **call)
+
     def _get_relevant_documents(
-        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **call: Any
+        self,
+        query: str,
+        *,
+        run_manager: CallbackManagerForRetrieverRun,
+        run_config: RunnableConfig | None = None,
+        **call: Any,
     ) -> list[Document]:
         child = run_manager.get_child()
-        found = self.retriever.invoke(query, {"callbacks": child}, **call)
+        found = self.retriever.invoke(query, patch_config(run_config, callbacks=child), **call)
         return list(self.reranker.compress_documents(found, query, callbacks=child))
 
     async def _aget_relevant_documents(
-        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **call: Any
+        self,
+        query: str,
+        *,
+        run_manager: AsyncCallbackManagerForRetrieverRun,
+        run_config: RunnableConfig | None = None,
+        **call: Any,
     ) -> list[Document]:
         child = run_manager.get_child()
-        found = await self.retriever.ainvoke(query, {"callbacks": child}, **call)
+        found = await self.retriever.ainvoke(query, patch_config(run_config, callbacks=child), **call)
         return list(await self.reranker.acompress_documents(found, query, callbacks=child))

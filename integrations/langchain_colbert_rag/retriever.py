@@ -11,7 +11,7 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from typing_extensions import Self
 
 from colbert_rag import ColbertRagError, Encoder, Hit, SearchConfig, TextEncoder
@@ -34,16 +34,20 @@ class ColBERTRetriever(BaseRetriever):
 
     - ``relevance_score``: MaxSim by the number of query vectors, a float in ``[0, 1]``, comparable
       between queries; left out in mode "bm25", which computes no MaxSim;
-    - ``passages``: the best places in the text, each ``{"start", "end", "text", "score"}``, character
-      offsets in ``page_content`` and MaxSim of the passage alone.
+    - ``passages``: the best places in the text, each ``{"start", "end", "text", "score"}``: character
+      offsets in ``page_content``, and MaxSim of the query with the passage alone, or in mode "bm25" the
+      number of query words in the passage.
+
+    Both names are reserved: stored metadata of the same name is left out of what is returned.
 
     ``k``, ``filter``, ``mode`` and ``passages`` can be given here, in each call
     (``retriever.invoke(query, k=3)``), and as configurable fields. None in a call stands for what was
-    given here; ``filter={}`` in a call lifts the filter. An argument of another name is an error.
+    given here; ``filter={}`` in a call lifts the filter. An argument of another name is an error, but for
+    ``verbose``, which LangChain reads itself.
 
     Attributes:
         store: Where the documents are.
-        k: How many documents.
+        k: How many documents, at least 1; mode "bm25" finds only those that hold a word of the query.
         filter: As :class:`ColBERTVectorStore` takes it.
         mode: ``"maxsim"``, ``"bm25"`` or ``"hybrid"``.
         passages: Evidence passages per document; None for those of ``config``, which are 1 by default.
@@ -58,7 +62,7 @@ class ColBERTRetriever(BaseRetriever):
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
     store: ColBERTVectorStore
-    k: int = 4
+    k: int = Field(default=4, ge=1, strict=True)
     filter: Any = None
     mode: Literal["maxsim", "bm25", "hybrid"] = "maxsim"
     passages: int | None = None

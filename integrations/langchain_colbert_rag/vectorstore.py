@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from langchain_core.documents import Document
@@ -16,12 +17,27 @@ from langchain_core.vectorstores import VectorStore
 from typing_extensions import Self
 
 from colbert_rag import Hit, Index, InvalidArgumentError, InvalidQueryError, TextEncoder
-from langchain_colbert_rag.arguments import check_encoder, check_names, search_arguments
+from langchain_colbert_rag.arguments import (
+    check_encoder,
+    check_names,
+    check_path,
+    check_sources,
+    diversity_of,
+    search_arguments,
+)
 from langchain_colbert_rag.documents import from_texts, to_core, to_langchain
 
 __all__ = ["ColBERTVectorStore"]
 
 OPENING = ("path", "encoder", "index", "lock_timeout_s")
+
+# what a search takes beside the options of all searches
+OWN = {
+    "similarity_search_with_relevance_scores": ("score_threshold",),
+    "asimilarity_search_with_relevance_scores": ("score_threshold",),
+    "max_marginal_relevance_search": ("fetch_k", "lambda_mult"),
+    "amax_marginal_relevance_search": ("fetch_k", "lambda_mult"),
+}
 
 
 class ColBERTVectorStore(VectorStore):
@@ -38,17 +54,18 @@ class ColBERTVectorStore(VectorStore):
 
     Args:
         path: The folder of the index, which is opened, or created where there is none. None for a
-            temporary folder that goes when the store goes.
+            temporary folder that goes when the store is closed or goes itself.
         encoder: An encoder, the name or path of a late-interaction model, or None: the model of the
             index that is there, or the built-in model for a new one.
-        index: An open ``colbert_rag.Index`` in place of ``path`` and ``encoder``.
-        lock_timeout_s: How long a write waits for another writer, in seconds.
+        index: An open ``colbert_rag.Index`` in place of the other arguments.
+        lock_timeout_s: How long a write waits for another writer, in seconds; None for 30.
 
     Attributes:
         index: The ``colbert_rag.Index`` behind the store.
 
     Raises:
-        InvalidArgumentError: a LangChain ``Embeddings``, or an index together with a path or an encoder.
+        InvalidArgumentError: a LangChain ``Embeddings``, an argument of another kind, or an index together
+            with another argument.
         ModelMismatchError: another model than the index was built with.
 
     Example::
@@ -64,17 +81,17 @@ class ColBERTVectorStore(VectorStore):
         encoder: TextEncoder | str | None = None,
         *,
         index: Index | None = None,
-        lock_timeout_s: float = 30.0,
+        lock_timeout_s: float | None = None,
     ) -> None:
-        check_encoder(encoder)
-        if index is not None and not (path is None and encoder is None):
-            msg = "ColBERTVectorStore takes an index, or a path and an encoder: an open index has both already."
-            raise InvalidArgumentError(msg)
-        self._is_temporary = index is None and path is None
+        check_sources(path, encoder, index, lock_timeout_s)
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        if index is None and path is None:
+            self._temporary = self._temporary_folder()
+            path = Path(self._temporary.name) / "index"
         if index is None:
-            folder = self._temporary_folder() if path is None else Path(path)
-            index = Index.open_or_create(folder, encoder, lock_timeout_s=lock_timeout_s)
-        if self._is_temporary:
+            timeout_s = 30.0 if lock_timeout_s is None else lock_timeout_s
+            index = Index.open_or_create(Path(path), encoder, lock_timeout_s=timeout_s)
+        if self._temporary is not None:
             # of the finalizers the last one runs first: closed, then removed
             weakref.finalize(self, index.close)
         self.index = index
@@ -89,14 +106,28 @@ class ColBERTVectorStore(VectorStore):
 
         Raises:
             IndexNotFoundError: the folder is no index.
+            InvalidArgumentError: the path is none, or the encoder is a LangChain ``Embeddings``.
         """
+        check_path(path)
         check_encoder(encoder)
         return cls(index=Index.open(Path(path), encoder))
 
-    def _temporary_folder(self) -> Path:
+    def _temporary_folder(self) -> tempfile.TemporaryDirectory[str]:
         folder = tempfile.TemporaryDirectory(prefix="colbert-rag-", ignore_cleanup_errors=True)
         weakref.finalize(self, folder.cleanup)
-        return Path(folder.name) / "index"
+        return folder
+
+    def close(self) -> None:
+        """Close the index, one that was passed in as well; a temporary folder goes."""
+        self.index.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
 
     @property
     def embeddings(self) -> None:
@@ -161,14 +192,30 @@ class ColBERTVectorStore(VectorStore):
         return await run_in_executor(None, cls.from_texts, texts, embedding, metadatas, ids=ids, **kwargs)
 
     @classmethod
-    def from_documents(cls, documents: Iterable[Document], embedding: Any = None, **kwargs: Any) -> Self:
-        """Open a store and add documents; arguments as in :meth:`from_texts`."""
-        return super().from_documents(list(documents), embedding, **kwargs)
+    def from_documents(
+        cls,
+        documents: Iterable[Document],
+        embedding: Any = None,
+        *,
+        ids: Sequence[str | None] | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Open a store, as :meth:`from_texts` does, and add documents, as :meth:`add_documents` does."""
+        store = cls._opened("from_documents", embedding, kwargs)
+        store.add_documents(documents, ids=ids)
+        return store
 
     @classmethod
-    async def afrom_documents(cls, documents: Iterable[Document], embedding: Any = None, **kwargs: Any) -> Self:
+    async def afrom_documents(
+        cls,
+        documents: Iterable[Document],
+        embedding: Any = None,
+        *,
+        ids: Sequence[str | None] | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """:meth:`from_documents` in a thread."""
-        return await run_in_executor(None, cls.from_documents, documents, embedding, **kwargs)
+        return await run_in_executor(None, cls.from_documents, documents, embedding, ids=ids, **kwargs)
 
     def add_documents(
         self,
@@ -190,6 +237,7 @@ class ColBERTVectorStore(VectorStore):
             The ids, in the order of the documents.
 
         Raises:
+            InvalidArgumentError: no list of documents, or no list of ids.
             InvalidDocumentError: a document is refused; nothing of its commit was written.
             DuplicateIdError: an id occurs twice.
         """
@@ -304,17 +352,22 @@ class ColBERTVectorStore(VectorStore):
             fetch_k: The best documents to choose from.
             lambda_mult: 1 for relevance alone, 0 for the greatest diversity.
             options: As in :meth:`similarity_search`.
+
+        Raises:
+            InvalidArgumentError: lambda_mult is not a number from 0 to 1, or an option of another name.
+            InvalidQueryError: the query, k, fetch_k or an option is refused.
         """
-        changes = {"diversity": 1 - lambda_mult, "fetch_k": fetch_k}
-        return [to_langchain(h) for h in self._search("max_marginal_relevance_search", query, k, options, **changes)]
+        call = "max_marginal_relevance_search"
+        changes = {"diversity": diversity_of(f"ColBERTVectorStore.{call}", lambda_mult), "fetch_k": fetch_k}
+        return [to_langchain(hit) for hit in self._search(call, query, k, options, **changes)]
 
     async def amax_marginal_relevance_search(
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **options: Any
     ) -> list[Document]:
         """:meth:`max_marginal_relevance_search` without blocking the event loop."""
-        changes = {"diversity": 1 - lambda_mult, "fetch_k": fetch_k}
-        hits = await self._asearch("amax_marginal_relevance_search", query, k, options, **changes)
-        return [to_langchain(hit) for hit in hits]
+        call = "amax_marginal_relevance_search"
+        changes = {"diversity": diversity_of(f"ColBERTVectorStore.{call}", lambda_mult), "fetch_k": fetch_k}
+        return [to_langchain(hit) for hit in await self._asearch(call, query, k, options, **changes)]
 
     def _search(self, call: str, query: str, k: int, options: dict[str, Any], **changes: Any) -> list[Hit]:
         return self.index.search(query, k, **self._arguments(call, options, changes))
@@ -325,7 +378,7 @@ class ColBERTVectorStore(VectorStore):
     @staticmethod
     def _arguments(call: str, options: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         # documents come back as they were added, so evidence would have no place
-        return search_arguments(f"ColBERTVectorStore.{call}", options, passages=0, **changes)
+        return search_arguments(f"ColBERTVectorStore.{call}", options, OWN.get(call, ()), passages=0, **changes)
 
     def similarity_search_by_vector(self, embedding: list[float], k: int = 4, **kwargs: Any) -> list[Document]:
         """Refused: a query has a vector per token.
@@ -349,7 +402,7 @@ class ColBERTVectorStore(VectorStore):
         return f"ColBERTVectorStore({str(self.index.path)!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self._is_temporary:
+        if self._temporary is not None:
             msg = "This ColBERTVectorStore has a temporary folder and cannot be pickled. Make it with path= a folder."
             raise TypeError(msg)
         return partial(type(self), index=self.index), ()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
-from llama_index.core.schema import BaseNode, IndexNode, NodeWithScore
+from llama_index.core.schema import BaseNode, IndexNode, MetadataMode, NodeWithScore
 
 from colbert_rag import Passage
 
@@ -18,7 +19,8 @@ class NodeWithEvidence(NodeWithScore):
     by which ``QueryFusionRetriever`` knows a node again stays what it was.
 
     Attributes:
-        passages: Best first; offsets count in ``node.get_content(MetadataMode.NONE)``.
+        passages: Best first; offsets count in ``node.get_content(MetadataMode.NONE)``. Evidence that is in the metadata
+            alone has none.
     """
 
     passages: tuple[Passage, ...] = ()
@@ -29,9 +31,34 @@ class NodeWithEvidence(NodeWithScore):
         return "NodeWithEvidence"
 
 
-def with_evidence(node: BaseNode, score: float, passages: tuple[Passage, ...]) -> NodeWithEvidence:
-    """A node with its score and its evidence."""
+def with_evidence(node: BaseNode, score: float, searched: str, passages: tuple[Passage, ...]) -> NodeWithEvidence:
+    """A node with its score and its evidence.
+
+    Args:
+        node: What was found.
+        score: What it is ranked by.
+        searched: The text that it was searched by, in which the offsets of the passages count.
+        passages: Best first.
+    """
     if isinstance(node, IndexNode):
         # recursive retrieval takes a score of 0.0 for none and puts 1.0 in its place
         score = score or sys.float_info.min
-    return NodeWithEvidence(node=node, score=score, passages=passages)
+    return NodeWithEvidence(node=node, score=score, passages=_in_own_text(node, searched, passages))
+
+
+def _in_own_text(node: BaseNode, searched: str, passages: tuple[Passage, ...]) -> tuple[Passage, ...]:
+    own = node.get_content(MetadataMode.NONE)
+    if own == searched:
+        return passages
+    # templates put more around the text, and LlamaIndex strips what comes of them
+    body = own.strip()
+    start = searched.find(body) if body else -1
+    if start < 0:
+        return ()
+    shift = own.index(body) - start
+    return tuple(_shifted(p, shift) for p in passages if start <= p.start and p.end <= start + len(body))
+
+
+def _shifted(passage: Passage, by: int) -> Passage:
+    matches = tuple((start + by, end + by) for start, end in passage.matches)
+    return replace(passage, start=passage.start + by, end=passage.end + by, matches=matches)

@@ -27,8 +27,10 @@ _COMPARISONS = {
 _LISTS: dict[FilterOperator, Callable[[str, Sequence[Any]], filters.Condition]] = {
     FilterOperator.IN: lambda field, values: filters.In(field, tuple(values)),
     FilterOperator.NIN: lambda field, values: filters.Not(filters.In(field, tuple(values))),
-    FilterOperator.ANY: lambda field, values: filters.Or(_contains(field, values)),
-    FilterOperator.ALL: lambda field, values: filters.And((filters.Exists(field), *_contains(field, values))),
+    FilterOperator.ANY: lambda field, values: filters.In(field, tuple(values)),
+    FilterOperator.ALL: lambda field, values: filters.And(
+        (filters.Exists(field), *(filters.Compare(field, "eq", value) for value in values))
+    ),
 }
 
 
@@ -36,7 +38,8 @@ def condition_of(given: object) -> filters.Condition:
     """What LlamaIndex's own ``build_metadata_filter_fn`` would hold to be true, as a condition.
 
     Beyond it: filters nest, ``a.b`` reaches into objects, a value of another type does not match instead of
-    raising, a list in the metadata matches when one of its elements does, and a single value is a list of one.
+    raising, a list in the metadata matches when one of its elements does, and a single value is a list of one:
+    "any" and "all" compare whole values with it, and "contains" looks for a part of a string in it.
 
     Raises:
         InvalidFilterError: no ``MetadataFilters``, or a value that does not fit its operator.
@@ -75,10 +78,6 @@ def _equals(field: str, value: Any) -> filters.Condition:
     return _NOTHING if value is None else filters.Compare(field, "eq", value)
 
 
-def _contains(field: str, values: Iterable[Any]) -> tuple[filters.Condition, ...]:
-    return tuple(filters.Compare(field, "contains", value) for value in values)
-
-
 def _values(given: MetadataFilter) -> Sequence[Any]:
     if not isinstance(given.value, list):
         msg = f"filter on {given.key!r}: {given.operator.value!r} takes a list of values, found {given.value!r}."
@@ -101,7 +100,8 @@ def _check_scalar(given: MetadataFilter) -> None:
 def from_sources(ref_doc_ids: Iterable[str]) -> filters.Condition:
     """Nodes that were cut from these source documents; a node without a source is its own."""
     refs = tuple(ref_doc_ids)
-    return filters.Or((filters.HasRef(refs), filters.HasId(refs)))
+    # a node of another source may have the id of one of these
+    return filters.Or((filters.HasRef(refs), filters.And((filters.HasId(refs), filters.HasRef((None,))))))
 
 
 def restriction(

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from os import PathLike
+from types import TracebackType
 from typing import Any, cast
 
-from llama_index.core import MockEmbedding, StorageContext, VectorStoreIndex
+from llama_index.core import MockEmbedding, Settings, StorageContext, VectorStoreIndex
+from llama_index.core.base.base_query_engine import BaseQueryEngine
 from llama_index.core.callbacks import CallbackManager
-from llama_index.core.chat_engine import (
-    CondensePlusContextChatEngine,
-    CondenseQuestionChatEngine,
-    ContextChatEngine,
-    SimpleChatEngine,
-)
+from llama_index.core.chat_engine.types import BaseChatEngine, ChatMode
 from llama_index.core.constants import DEFAULT_SIMILARITY_TOP_K
 from llama_index.core.data_structs import IndexDict
-from llama_index.core.ingestion import arun_transformations, run_transformations
-from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.ingestion import run_transformations
+from llama_index.core.llms import LLM
+from llama_index.core.llms.utils import LLMType, resolve_llm
 from llama_index.core.schema import BaseNode, IndexNode, TransformComponent
 from llama_index.core.schema import Document as LlamaDocument
 from llama_index.core.storage.docstore.types import RefDocInfo
@@ -27,23 +24,15 @@ from llama_index.core.vector_stores.types import BasePydanticVectorStore, Metada
 from typing_extensions import Self
 
 from colbert_rag import InvalidArgumentError, TextEncoder
-from llama_index_colbert_rag.arguments import check_names
+from llama_index_colbert_rag.arguments import check_documents, check_names
+from llama_index_colbert_rag.engines import chat_engine, names_of, query_engine
 from llama_index_colbert_rag.refreshing import HeldNodes, transformation_options
 from llama_index_colbert_rag.retriever import ColBERTRetriever
 from llama_index_colbert_rag.sources import hashes, with_sources, with_text
+from llama_index_colbert_rag.transforming import atransformed
 from llama_index_colbert_rag.vectorstore import ColBERTVectorStore
 
 __all__ = ["ColBERTIndex"]
-
-_ENGINES = (
-    RetrieverQueryEngine.from_args,
-    CondensePlusContextChatEngine.from_defaults,
-    CondenseQuestionChatEngine.from_defaults,
-    ContextChatEngine.from_defaults,
-    SimpleChatEngine.from_defaults,
-)
-# engines hand their own options on to as_retriever
-_ENGINE_OPTIONS = {name for engine in _ENGINES for name in inspect.signature(engine).parameters}
 
 
 class ColBERTIndex(VectorStoreIndex):
@@ -87,7 +76,7 @@ class ColBERTIndex(VectorStoreIndex):
         show_progress: bool = False,
         **unknown: Any,
     ) -> None:
-        check_names("ColBERTIndex", unknown, _names(ColBERTIndex, "unknown"))
+        check_names("ColBERTIndex", unknown, names_of(ColBERTIndex))
         super().__init__(
             nodes=list(nodes or []),
             embed_model=MockEmbedding(embed_dim=1),
@@ -182,7 +171,7 @@ class ColBERTIndex(VectorStoreIndex):
         passages: int = 1,
         object_map: dict[str, Any] | None = None,
         verbose: bool = False,
-        **engine_options: Any,
+        **unknown: Any,
     ) -> ColBERTRetriever:
         """A retriever on this index; arguments as :class:`ColBERTRetriever` takes them.
 
@@ -198,14 +187,14 @@ class ColBERTIndex(VectorStoreIndex):
             passages: Evidence passages per node.
             object_map: What ``IndexNode`` leads to, by ``index_id``, beside what the index knows.
             verbose: Print what recursive retrieval does.
-            engine_options: What ``as_query_engine`` and ``as_chat_engine`` pass to engines; not used here.
+            unknown: None.
 
         Raises:
-            InvalidArgumentError: an argument that neither a retriever nor an engine takes.
+            InvalidArgumentError: an argument of another name, such as one of an engine.
+            InvalidQueryError: a mode or an option that has no counterpart, or that the mode has no use for.
+            InvalidFilterError: the filters are refused.
         """
-        check_names(
-            "as_retriever", engine_options.keys() - _ENGINE_OPTIONS, _names(self.as_retriever, "engine_options")
-        )
+        check_names("as_retriever", unknown, names_of(self.as_retriever))
         return ColBERTRetriever(
             self.vector_store,
             similarity_top_k,
@@ -221,34 +210,76 @@ class ColBERTIndex(VectorStoreIndex):
             verbose=verbose,
         )
 
+    def as_query_engine(self, llm: LLMType | None = None, **options: Any) -> BaseQueryEngine:
+        """A query engine on a new retriever.
+
+        Args:
+            llm: What answers; None for ``Settings.llm``.
+            options: Of :meth:`as_retriever` and of ``RetrieverQueryEngine.from_args``.
+
+        Raises:
+            InvalidArgumentError: an option that neither of them takes.
+        """
+        return query_engine(self.as_retriever, self._llm(llm), options)
+
+    def as_chat_engine(
+        self, chat_mode: ChatMode = ChatMode.BEST, llm: LLMType | None = None, **options: Any
+    ) -> BaseChatEngine:
+        """A chat engine on a new retriever.
+
+        Args:
+            chat_mode: How a question is made of a chat; ``react`` and ``openai`` are gone from LlamaIndex.
+            llm: What answers; None for ``Settings.llm``.
+            options: Of :meth:`as_retriever` and of ``from_defaults`` of the engine that the mode names.
+
+        Raises:
+            InvalidArgumentError: an option that neither of them takes.
+        """
+        return chat_engine(self.as_retriever, chat_mode, self._llm(llm), options)
+
+    def _llm(self, given: LLMType | None) -> LLM:
+        return resolve_llm(given, callback_manager=self._callback_manager) if given else Settings.llm
+
+    def close(self) -> None:
+        """Free files and threads; safe to call twice. A temporary folder goes."""
+        self.vector_store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
     def insert(self, document: LlamaDocument, **insert_kwargs: Any) -> None:
         """Add the nodes of a document; :meth:`update_ref_doc` replaces those that are there."""
         with self._callback_manager.as_trace("insert"):
             self.insert_nodes(self._nodes_of([document], **insert_kwargs))
 
     async def ainsert(self, document: LlamaDocument, **insert_kwargs: Any) -> None:
-        """:meth:`insert`, with the transformations' own async methods and writing in a thread."""
+        """:meth:`insert`; transformations and writing do not hold up the event loop."""
         with self._callback_manager.as_trace("ainsert"):
             await self.ainsert_nodes(await self._anodes_of([document], **insert_kwargs))
 
     def update_ref_doc(self, document: LlamaDocument, **update_kwargs: Any) -> None:
-        """Replace the nodes of a document: the new ones are written first, then the old ones deleted.
+        """Replace the nodes of a document, in one step: a search sees the old ones or the new ones.
 
         Args:
             document: Known or new.
             update_kwargs: ``insert_kwargs`` for transformations; ``delete_kwargs`` have nothing to say here.
         """
         with self._callback_manager.as_trace("update_ref_doc"):
-            self._replace([document], self._held([document]), **transformation_options(update_kwargs))
+            self._replace([document], **transformation_options(update_kwargs))
 
     async def aupdate_ref_doc(self, document: LlamaDocument, **update_kwargs: Any) -> None:
-        """:meth:`update_ref_doc`, with the transformations' own async methods and writing in a thread."""
+        """:meth:`update_ref_doc`; transformations and writing do not hold up the event loop."""
         with self._callback_manager.as_trace("aupdate_ref_doc"):
-            held = await asyncio.to_thread(self._held, [document])
-            await self._areplace([document], held, **transformation_options(update_kwargs))
+            await self._areplace([document], **transformation_options(update_kwargs))
 
     def refresh_ref_docs(self, documents: Sequence[LlamaDocument], **update_kwargs: Any) -> list[bool]:
         """Add documents that are new and replace those whose text or metadata changed; leave the others alone.
+
+        Documents are known by their ids. Other transformations than before are not noticed: ``update_ref_doc`` cuts
+        a document again.
 
         Args:
             documents: Others that the index holds stay.
@@ -261,15 +292,15 @@ class ColBERTIndex(VectorStoreIndex):
             held = self._held(documents)
             # before the transformations, which may change documents in place
             written = [held.is_changed(document) for document in documents]
-            self._replace(held.changed(documents), held, **transformation_options(update_kwargs))
+            self._replace(held.changed(documents), **transformation_options(update_kwargs))
             return written
 
     async def arefresh_ref_docs(self, documents: Sequence[LlamaDocument], **update_kwargs: Any) -> list[bool]:
-        """:meth:`refresh_ref_docs`, with the transformations' own async methods and writing in a thread."""
+        """:meth:`refresh_ref_docs`; transformations and writing do not hold up the event loop."""
         with self._callback_manager.as_trace("arefresh_ref_docs"):
             held = await asyncio.to_thread(self._held, documents)
-            written = [held.is_changed(document) for document in documents]
-            await self._areplace(held.changed(documents), held, **transformation_options(update_kwargs))
+            written = await asyncio.to_thread(lambda: [held.is_changed(document) for document in documents])
+            await self._areplace(held.changed(documents), **transformation_options(update_kwargs))
             return written
 
     @property
@@ -283,21 +314,18 @@ class ColBERTIndex(VectorStoreIndex):
         return found
 
     def _held(self, documents: Sequence[LlamaDocument]) -> HeldNodes:
+        check_documents("refresh_ref_docs", documents)
         return HeldNodes.of(documents, self.vector_store.client)
 
-    def _replace(self, documents: Sequence[LlamaDocument], held: HeldNodes, **options: Any) -> None:
-        if not documents:
-            return
-        nodes = self._nodes_of(documents, **options)
-        self.insert_nodes(nodes)
-        self.vector_store.delete_nodes(held.stale(documents, nodes))
+    def _replace(self, documents: Sequence[LlamaDocument], **options: Any) -> None:
+        if documents:
+            ids = [document.id_ for document in documents]
+            self.insert_nodes(self._nodes_of(documents, **options), replacing=ids)
 
-    async def _areplace(self, documents: Sequence[LlamaDocument], held: HeldNodes, **options: Any) -> None:
-        if not documents:
-            return
-        nodes = await self._anodes_of(documents, **options)
-        await self.ainsert_nodes(nodes)
-        await self.vector_store.adelete_nodes(held.stale(documents, nodes))
+    async def _areplace(self, documents: Sequence[LlamaDocument], **options: Any) -> None:
+        if documents:
+            ids = [document.id_ for document in documents]
+            await self.ainsert_nodes(await self._anodes_of(documents, **options), replacing=ids)
 
     def _nodes_of(self, documents: Sequence[LlamaDocument], **options: Any) -> list[BaseNode]:
         known = hashes(documents)
@@ -307,11 +335,11 @@ class ColBERTIndex(VectorStoreIndex):
         return with_text(with_sources(nodes, known))
 
     async def _anodes_of(self, documents: Sequence[LlamaDocument], **options: Any) -> list[BaseNode]:
-        known = hashes(documents)
-        nodes = await arun_transformations(
-            list(documents), self._transformations, show_progress=self._show_progress, **options
-        )
-        return with_text(with_sources(nodes, known))
+        known = await asyncio.to_thread(hashes, documents)
+        nodes: Sequence[BaseNode] = list(documents)
+        for transformation in self._transformations:
+            nodes = await atransformed(transformation, nodes, **options)
+        return await asyncio.to_thread(lambda: with_text(with_sources(nodes, known)))
 
     def _build_index_from_nodes(self, nodes: Sequence[BaseNode], **unknown: Any) -> IndexDict:
         self._validate_serializable(nodes)
@@ -327,10 +355,6 @@ class ColBERTIndex(VectorStoreIndex):
         self, index_struct: IndexDict, nodes: Sequence[BaseNode], show_progress: bool = False, **unknown: Any
     ) -> None:
         await self.vector_store.async_add(nodes, **unknown)
-
-
-def _names(call: Callable[..., Any], besides: str) -> list[str]:
-    return [name for name in inspect.signature(call).parameters if name != besides]
 
 
 def _storage(

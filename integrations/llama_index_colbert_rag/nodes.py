@@ -50,7 +50,8 @@ def content_of(node: BaseNode) -> tuple[str, str]:
 def to_document(node: BaseNode) -> Document:
     """A node as the core keeps it; :func:`to_node` makes an equal one of it.
 
-    Not kept are the embedding, and bytes in a ``MediaResource``, which LlamaIndex leaves out of every JSON.
+    Not kept are the embedding, and bytes in a ``MediaResource``, which LlamaIndex leaves out of every JSON. A node of a
+    class that LlamaIndex does not have comes back as a ``TextNode``, without the fields that its class added.
 
     Raises:
         InvalidDocumentError: a part of the node is not what JSON can hold.

@@ -1,4 +1,4 @@
-"""What a refresh must write, and what it must delete."""
+"""What a refresh must write."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llama_index.core.schema import BaseNode
 from llama_index.core.schema import Document as LlamaDocument
 from typing_extensions import Self
 
@@ -20,33 +19,28 @@ __all__ = ["HeldNodes", "transformation_options"]
 
 @dataclass(frozen=True, slots=True)
 class HeldNodes:
-    """The nodes that an index holds of some documents.
+    """What an index holds of some documents.
 
     Attributes:
-        hashes: By document id: by node id, the hash of the document that the node was cut from.
+        hashes: By document id, the hashes of the document that its nodes were cut from: one, unless others wrote.
     """
 
-    hashes: dict[str, dict[str, str | None]]
+    hashes: dict[str, set[str | None]]
 
     @classmethod
     def of(cls, documents: Sequence[LlamaDocument], index: Index) -> Self:
         """Look them up."""
         ids = dict.fromkeys(document.id_ for document in documents)
-        return cls({i: {node.id: source_hash(node) for node in index.find(from_sources([i]))} for i in ids})
+        return cls({i: {source_hash(node) for node in index.find(from_sources([i]))} for i in ids})
 
     def is_changed(self, document: LlamaDocument) -> bool:
         """Whether the document is new, or another one than its nodes were cut from."""
-        return set(self.hashes[document.id_].values()) != {document.hash}
+        return self.hashes[document.id_] != {document.hash}
 
     def changed(self, documents: Sequence[LlamaDocument]) -> list[LlamaDocument]:
         """All documents of the ids of which one changed: those of one id are replaced together."""
         ids = {document.id_ for document in documents if self.is_changed(document)}
         return [document for document in documents if document.id_ in ids]
-
-    def stale(self, documents: Sequence[LlamaDocument], nodes: Sequence[BaseNode]) -> list[str]:
-        """Ids of held nodes of documents that none of their new nodes replaces."""
-        new = {node.node_id for node in nodes}
-        return sorted({i for document in documents for i in self.hashes[document.id_]} - new)
 
 
 def transformation_options(update_kwargs: dict[str, Any]) -> dict[str, Any]:

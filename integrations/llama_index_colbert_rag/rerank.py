@@ -121,10 +121,11 @@ class ColBERTRerank(BaseNodePostprocessor):
         with_text = [n for n, (_, text) in enumerate(contents) if text.strip()]
         documents = [Document(str(n), contents[n][1], heading=contents[n][0]) for n in with_text]
         ranked: list[NodeWithScore] = [
-            with_evidence(self._shown(nodes[with_text[found.position]]), found.relevance, found.passages)
+            with_evidence(self._shown(nodes[i]), found.relevance, contents[i][1], found.passages)
             for found in Reranker(self._encoder).rerank(query, documents, self.top_n, passages=self.passages)
+            for i in [with_text[found.position]]
         ]
-        blank = [with_evidence(self._shown(nodes[n]), 0.0, ()) for n in range(len(nodes)) if n not in with_text]
+        blank = [with_evidence(self._shown(nodes[n]), 0.0, "", ()) for n in range(len(nodes)) if n not in with_text]
         return [*ranked, *blank][: self.top_n]
 
     def _shown(self, found: NodeWithScore) -> BaseNode:

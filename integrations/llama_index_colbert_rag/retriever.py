@@ -13,7 +13,8 @@ from llama_index.core.constants import DEFAULT_SIMILARITY_TOP_K
 from llama_index.core.schema import IndexNode, NodeWithScore, QueryBundle
 from llama_index.core.vector_stores.types import MetadataFilters, VectorStoreQuery, VectorStoreQueryMode
 
-from colbert_rag import Hit, InvalidQueryError
+from colbert_rag import Hit, InvalidArgumentError, InvalidQueryError
+from llama_index_colbert_rag.arguments import id_list
 from llama_index_colbert_rag.evidence import with_evidence
 from llama_index_colbert_rag.nodes import to_node
 from llama_index_colbert_rag.search import SearchTerms
@@ -47,6 +48,11 @@ class ColBERTRetriever(BaseRetriever):
         objects: The same as nodes.
         verbose: Print what recursive retrieval does.
 
+    Raises:
+        InvalidArgumentError: another store, or ids that are no list of str.
+        InvalidQueryError: another mode, or ``alpha`` or ``mmr_threshold`` where the mode has no use for it.
+        InvalidFilterError: the filters are refused.
+
     Example::
 
         retriever = ColBERTRetriever(ColBERTVectorStore("./handbook"), similarity_top_k=5)
@@ -71,6 +77,9 @@ class ColBERTRetriever(BaseRetriever):
         objects: list[IndexNode] | None = None,
         verbose: bool = False,
     ) -> None:
+        if not isinstance(vector_store, ColBERTVectorStore):
+            msg = f"ColBERTRetriever takes a ColBERTVectorStore, found {type(vector_store).__name__}."
+            raise InvalidArgumentError(msg)
         self.vector_store = vector_store
         self.similarity_top_k = similarity_top_k
         self.filters = filters
@@ -80,6 +89,7 @@ class ColBERTRetriever(BaseRetriever):
         self.alpha = alpha
         self.mmr_threshold = mmr_threshold
         self.passages = passages
+        self._terms()
         super().__init__(callback_manager=callback_manager, object_map=object_map, objects=objects, verbose=verbose)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
@@ -101,10 +111,10 @@ class ColBERTRetriever(BaseRetriever):
     def _terms(self) -> SearchTerms:
         query = VectorStoreQuery(
             similarity_top_k=self.similarity_top_k,
-            mode=VectorStoreQueryMode(self.mode),
+            mode=self.mode,  # type: ignore[arg-type]
             filters=self.filters,
-            node_ids=None if self.node_ids is None else list(self.node_ids),
-            doc_ids=None if self.doc_ids is None else list(self.doc_ids),
+            node_ids=id_list("node_ids", self.node_ids),
+            doc_ids=id_list("doc_ids", self.doc_ids),
             alpha=self.alpha,
             mmr_threshold=self.mmr_threshold,
         )
@@ -125,4 +135,4 @@ def _texts(query: QueryBundle) -> list[str]:
 
 
 def _found(hits: Sequence[Hit], terms: SearchTerms) -> list[NodeWithScore]:
-    return [with_evidence(to_node(hit), terms.score_of(hit), hit.passages) for hit in hits]
+    return [with_evidence(to_node(hit), terms.score_of(hit), hit.text, hit.passages) for hit in hits]

@@ -50,13 +50,11 @@ class SearchTerms:
             passages: Evidence passages per hit.
 
         Raises:
-            InvalidQueryError: a mode or an option that has no counterpart.
+            InvalidQueryError: a mode or an option that has no counterpart, or that the mode has no use for.
             InvalidFilterError: the filters are refused.
         """
-        mode = VectorStoreQueryMode(query.mode)
-        if mode not in _MODES:
-            msg = f"query mode {mode.value!r} is not supported; use one of {', '.join(m.value for m in _MODES)}."
-            raise InvalidQueryError(msg)
+        mode = _known_mode(query.mode)
+        _check_options(mode, query)
         for name in _WITHOUT_COUNTERPART:
             if getattr(query, name):
                 msg = f"VectorStoreQuery.{name} has no counterpart in late interaction; leave it out."
@@ -69,6 +67,28 @@ class SearchTerms:
     def score_of(self, hit: Hit) -> float:
         """The score that LlamaIndex sees: what hits are ranked by, MaxSim as relevance from 0 to 1."""
         return hit.relevance if self.mode == "maxsim" else hit.score
+
+
+def _known_mode(given: VectorStoreQueryMode | str) -> VectorStoreQueryMode:
+    known = {mode.value: mode for mode in _MODES}
+    name = given.value if isinstance(given, VectorStoreQueryMode) else given
+    if name not in known:
+        msg = f"query mode {name!r} is not supported; use one of {', '.join(known)}."
+        raise InvalidQueryError(msg)
+    return known[name]
+
+
+def _check_options(mode: VectorStoreQueryMode, query: VectorStoreQuery) -> None:
+    for name, user in (("alpha", VectorStoreQueryMode.HYBRID), ("mmr_threshold", VectorStoreQueryMode.MMR)):
+        value = getattr(query, name)
+        if value is None:
+            continue
+        if mode is not user:
+            msg = f"{name} belongs to mode {user.value!r} and would do nothing in mode {mode.value!r}; leave it out."
+            raise InvalidQueryError(msg)
+        if not 0 <= value <= 1:
+            msg = f"{name} must be between 0 and 1, found {value!r}."
+            raise InvalidQueryError(msg)
 
 
 def _config(mode: VectorStoreQueryMode, query: VectorStoreQuery, passages: int) -> SearchConfig:

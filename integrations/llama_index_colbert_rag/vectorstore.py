@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from llama_index.core.bridge.pydantic import PrivateAttr
@@ -23,7 +24,7 @@ from llama_index.core.vector_stores.types import (
 from typing_extensions import Self
 
 from colbert_rag import Hit, Index, InvalidArgumentError, InvalidDocumentError, TextEncoder, filters
-from llama_index_colbert_rag.arguments import check_names
+from llama_index_colbert_rag.arguments import check_names, id_list
 from llama_index_colbert_rag.filters import condition_of, from_sources
 from llama_index_colbert_rag.nodes import to_document, to_node
 from llama_index_colbert_rag.search import SearchTerms, query_text
@@ -36,11 +37,15 @@ class ColBERTVectorStore(BasePydanticVectorStore):
 
     It makes the vectors itself, one for every token, so nodes need no embedding. What is added is on disk when the
     call returns; there is nothing to persist. No async method blocks the event loop, and searches that run at the
-    same time share one forward pass.
+    same time share one forward pass. ``close`` it, or use it in ``with``, to free files and threads at once.
+
+    Nodes come back as what they were: ``TextNode``, ``Node``, ``IndexNode``, ``ImageNode``, ``Document`` and
+    ``ImageDocument``. A class of your own that is derived from them comes back as a ``TextNode``, without the fields
+    that it added.
 
     Args:
         path: The folder of the index, which is opened, or created where there is none. None for a
-            temporary folder that goes when the store goes.
+            temporary folder that goes when the store and its index go.
         encoder: An encoder, the name or path of a late-interaction model, or None: the model of the
             index that is there, or the built-in model for a new one.
         index: An open ``colbert_rag.Index`` in place of ``path`` and ``encoder``.
@@ -50,7 +55,7 @@ class ColBERTVectorStore(BasePydanticVectorStore):
         path: The folder.
 
     Raises:
-        InvalidArgumentError: an index together with a path or an encoder.
+        InvalidArgumentError: an index together with a path or an encoder, or something else in its place.
         ModelMismatchError: another model than the index was built with.
 
     Example::
@@ -65,7 +70,7 @@ class ColBERTVectorStore(BasePydanticVectorStore):
     path: str
 
     _index: Index = PrivateAttr()
-    _is_temporary: bool = PrivateAttr()
+    _remove_folder: Callable[[], object] | None = PrivateAttr()
 
     def __init__(
         self,
@@ -78,22 +83,18 @@ class ColBERTVectorStore(BasePydanticVectorStore):
         if index is not None and not (path is None and encoder is None):
             msg = "ColBERTVectorStore takes an index, or a path and an encoder: an open index has both already."
             raise InvalidArgumentError(msg)
-        is_temporary = index is None and path is None
-        opened = index
-        if opened is None:
-            folder = self._temporary_folder() if path is None else Path(path)
-            opened = Index.open_or_create(folder, encoder, lock_timeout_s=lock_timeout_s)
-            # of the finalizers the last one runs first: closed, then removed
-            weakref.finalize(self, opened.close)
+        if not isinstance(index, Index | None):
+            msg = f"ColBERTVectorStore takes index= an open colbert_rag.Index, found {type(index).__name__}."
+            raise InvalidArgumentError(msg)
+        opened, remove_folder = index, None
+        if opened is None and path is None:
+            opened, remove_folder = _temporary_index(encoder, lock_timeout_s)
+        elif opened is None and path is not None:
+            opened = Index.open_or_create(Path(path), encoder, lock_timeout_s=lock_timeout_s)
         fields: dict[str, Any] = {"path": str(opened.path)}
         super().__init__(**fields)
         self._index = opened
-        self._is_temporary = is_temporary
-
-    def _temporary_folder(self) -> Path:
-        folder = tempfile.TemporaryDirectory(prefix="colbert-rag-", ignore_cleanup_errors=True)
-        weakref.finalize(self, folder.cleanup)
-        return Path(folder.name) / "index"
+        self._remove_folder = remove_folder
 
     @classmethod
     def open(cls, path: str | PathLike[str], encoder: TextEncoder | str | None = None) -> Self:
@@ -123,11 +124,25 @@ class ColBERTVectorStore(BasePydanticVectorStore):
         """The encoder of the index, to be shared with a reranker."""
         return self._index.encoder
 
-    def add(self, nodes: Sequence[BaseNode], **unknown: Any) -> list[str]:
+    def close(self) -> None:
+        """Free files and threads of the index behind the store; safe to call twice. A temporary folder goes."""
+        self._index.close()
+        if self._remove_folder is not None:
+            self._remove_folder()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def add(self, nodes: Sequence[BaseNode], *, replacing: Sequence[str] | None = None, **unknown: Any) -> list[str]:
         """Add nodes, all or none; a node whose id is known replaces the old one.
 
         Args:
             nodes: With text or metadata to be found by; their embeddings are not looked at.
+            replacing: Ids of source documents of which these are the nodes from now on: those that the store holds
+                go in the same step.
             unknown: None.
 
         Returns:
@@ -136,8 +151,9 @@ class ColBERTVectorStore(BasePydanticVectorStore):
         Raises:
             InvalidDocumentError: a node has nothing to be found by, or metadata that JSON cannot hold.
         """
-        check_names("ColBERTVectorStore.add", unknown, ("nodes",))
-        self._index.upsert([to_document(node) for node in nodes])
+        check_names("ColBERTVectorStore.add", unknown, ("nodes", "replacing"))
+        replaced = None if replacing is None else from_sources(replacing)
+        self._index.upsert([to_document(node) for node in nodes], replacing=replaced)
         return [node.node_id for node in nodes]
 
     async def async_add(self, nodes: Sequence[BaseNode], **unknown: Any) -> list[str]:
@@ -257,7 +273,7 @@ class ColBERTVectorStore(BasePydanticVectorStore):
         return cls.open(data["path"], **kwargs)
 
     def _check_lasts(self) -> None:
-        if self._is_temporary:
+        if self._remove_folder is not None:
             msg = "This ColBERTVectorStore has a temporary folder and cannot be kept. Make it with path= a folder."
             raise TypeError(msg)
 
@@ -273,9 +289,17 @@ class ColBERTVectorStore(BasePydanticVectorStore):
         return self
 
 
+def _temporary_index(encoder: TextEncoder | str | None, lock_timeout_s: float) -> tuple[Index, Callable[[], object]]:
+    folder = tempfile.TemporaryDirectory(prefix="colbert-rag-", ignore_cleanup_errors=True)
+    index = Index.open_or_create(Path(folder.name) / "index", encoder, lock_timeout_s=lock_timeout_s)
+    # bound to the index, which a caller may hold longer than the store
+    return index, weakref.finalize(index, folder.cleanup)
+
+
 def _matching(node_ids: Sequence[str] | None, given: MetadataFilters) -> filters.Condition:
     chosen = condition_of(given)
-    return chosen if node_ids is None else filters.And((filters.HasId(tuple(node_ids)), chosen))
+    wanted = id_list("node_ids", node_ids)
+    return chosen if wanted is None else filters.And((filters.HasId(tuple(wanted)), chosen))
 
 
 def _terms(query: VectorStoreQuery, options: dict[str, Any]) -> SearchTerms:

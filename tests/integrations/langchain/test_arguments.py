@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from langchain_colbert_rag.arguments import check_encoder, check_names, search_arguments
+from langchain_colbert_rag.arguments import check_encoder, check_names, diversity_of, search_arguments
 
 from colbert_rag import InvalidArgumentError, SearchConfig
 from colbert_rag.testing import HashEncoder
@@ -37,3 +37,19 @@ def test_what_the_call_decides_changes_a_copy_of_the_config():
     given = search_arguments("call", {"config": config}, passages=0)
     assert given["config"] == SearchConfig(n_candidates=7, passages=0)
     assert config.passages == 3
+
+
+def test_the_names_of_a_call_stand_in_its_error():
+    with pytest.raises(InvalidArgumentError, match="it takes query, k, fetch_k, filter, mode, config"):
+        search_arguments("call", {"fetchk": 3}, ("fetch_k",))
+
+
+@pytest.mark.parametrize(("lambda_mult", "diversity"), [(1, 0), (0, 1), (0.25, 0.75)])
+def test_diversity_is_what_relevance_leaves(lambda_mult, diversity):
+    assert diversity_of("call", lambda_mult) == diversity
+
+
+@pytest.mark.parametrize("wrong", [2, -0.1, float("nan"), "0.5", None, True])
+def test_a_weight_that_is_no_number_from_0_to_1_is_refused(wrong):
+    with pytest.raises(InvalidArgumentError, match="call: lambda_mult must be a number from 0"):
+        diversity_of("call", wrong)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import runpy
 from pathlib import Path
 
@@ -22,6 +24,14 @@ def printed(capsys: pytest.CaptureFixture[str]):
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_has_at_most_sixty_lines(name: str):
     assert len((Path(__file__).parents[3] / "examples" / name).read_text().splitlines()) <= 60
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_says_which_packages_it_needs_beside_the_extra(name: str):
+    tree = ast.parse((Path(__file__).parents[3] / "examples" / name).read_text())
+    imported = {node.module.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    needed = {package.replace("_", "-") for package in imported & {"langchain", "langchain_classic"}}
+    assert needed == set(re.findall(r"pip install (\S+)", ast.get_docstring(tree)))
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import pickle
 import pytest
 from langchain_colbert_rag import ColBERTReranker, ColBERTRetriever, InvalidArgumentError, RerankingRetriever
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import ConfigurableField, RunnableLambda
 from pydantic import ValidationError
 
 QUERY = "how long is the notice period"
@@ -26,6 +26,27 @@ async def test_arguments_of_a_call_go_to_the_retriever_inside(wrapped):
     assert ids_of(wrapped.invoke(QUERY, **german)) == ids_of(await wrapped.ainvoke(QUERY, **german)) == ["frist"]
     with pytest.raises(InvalidArgumentError, match="top_k"):
         wrapped.invoke(QUERY, top_k=3)
+
+
+async def test_the_configuration_of_a_call_goes_to_the_retriever_inside(handbook, encoder):
+    tunable = ColBERTRetriever(store=handbook).configurable_fields(k=ConfigurableField(id="k"))
+    wrapped = ColBERTReranker(encoder=encoder, top_n=None).wrap(tunable)
+    config = {"configurable": {"k": 1}}
+    assert len(wrapped.invoke(QUERY)) == 4
+    assert len(wrapped.invoke(QUERY, config)) == len(await wrapped.ainvoke(QUERY, config)) == 1
+    assert [len(found) for found in wrapped.batch([QUERY, QUERY], [config, {}])] == [1, 4]
+    assert len(wrapped.with_config(config).invoke(QUERY)) == 1
+
+
+def test_the_name_and_the_id_of_a_run_stay_with_the_run_outside(wrapped):
+    runs = []
+
+    class Handler(BaseCallbackHandler):
+        def on_retriever_start(self, serialized, query, *, run_id, tags=None, name=None, **kwargs):
+            runs.append((name, tags))
+
+    wrapped.invoke(QUERY, {"callbacks": [Handler()], "run_name": "outer", "tags": ["mine"]})
+    assert runs == [("outer", ["mine"]), ("ColBERTRetriever", ["mine"])]
 
 
 def test_an_unknown_field_is_refused(wrapped):

@@ -104,7 +104,17 @@ async def test_an_unknown_argument_is_an_error_everywhere(handbook, retriever):
         await retriever.abatch([QUERY], top_k=3)
 
 
-@pytest.mark.parametrize("fields", [{"mode": "dense"}, {"store": "handbook"}, {"config": {"n_candidates": "many"}}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"mode": "dense"},
+        {"store": "handbook"},
+        {"config": {"n_candidates": "many"}},
+        {"k": 0},
+        {"k": True},
+        {"k": "3"},
+    ],
+)
 def test_a_wrong_value_is_refused_by_the_constructor(handbook, fields):
     with pytest.raises(ValidationError):
         ColBERTRetriever(**{"store": handbook, **fields})
@@ -155,6 +165,30 @@ def test_what_is_added_to_metadata_is_plain_python_that_json_holds(retriever, mo
 def test_by_words_alone_there_is_no_relevance(retriever):
     [found] = retriever.invoke("Frist", mode="bm25")
     assert "relevance_score" not in found.metadata
+
+
+@pytest.mark.parametrize("mode", ["maxsim", "hybrid", "bm25"])
+def test_a_stored_entry_under_a_name_of_evidence_is_not_taken_for_evidence(store, mode: str):
+    stale = Document(id="a", page_content="amber birch", metadata={"relevance_score": "old", "passages": 12, "n": 1})
+    store.add_documents([stale])
+    [found] = ColBERTRetriever(store=store, mode=mode).invoke("birch")
+    names = {"passages", "n"} if mode == "bm25" else {"passages", "n", "relevance_score"}
+    assert set(found.metadata) == names
+    assert found.metadata.get("relevance_score") != "old"
+    assert found.metadata["passages"][0]["text"] == "amber birch"
+    assert store.get_by_ids(["a"]) == [stale]
+
+
+def test_by_words_the_score_of_a_passage_is_the_number_of_query_words_in_it(store):
+    store.add_texts(["Amber and birch and amber. Cedar alone."])
+    [found] = ColBERTRetriever(store=store, mode="bm25", passages=2).invoke("amber birch cedar")
+    assert [passage["score"] for passage in found.metadata["passages"]] == [2, 1]
+
+
+def test_by_words_only_documents_with_a_word_of_the_query_are_found(store):
+    store.add_texts(["amber", "birch", "cedar"])
+    assert len(ColBERTRetriever(store=store, k=3, mode="bm25").invoke("birch")) == 1
+    assert len(ColBERTRetriever(store=store, k=3).invoke("birch")) == 3
 
 
 def test_what_is_stored_never_changes(retriever, pages):

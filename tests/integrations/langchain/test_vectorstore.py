@@ -69,10 +69,41 @@ def test_an_open_index_is_taken_as_it_is(handbook):
     assert store.encoder is handbook.index.encoder
 
 
-@pytest.mark.parametrize("more", [{"path": "elsewhere"}, {"encoder": HashEncoder()}])
-def test_an_index_beside_a_path_or_an_encoder_is_refused(handbook, more):
+@pytest.mark.parametrize("more", [{"path": "elsewhere"}, {"encoder": HashEncoder()}, {"lock_timeout_s": 1}])
+def test_an_index_beside_another_argument_is_refused(handbook, more):
     with pytest.raises(InvalidArgumentError, match="takes an index, or a path and an encoder"):
         ColBERTVectorStore(index=handbook.index, **more)
+
+
+def test_an_index_that_is_none_is_refused(handbook):
+    with pytest.raises(InvalidArgumentError, match="open colbert_rag.Index, found str. Pass a folder as path="):
+        ColBERTVectorStore(index=str(handbook.index.path))
+
+
+@pytest.mark.parametrize("make", [ColBERTVectorStore, ColBERTVectorStore.open])
+def test_a_path_that_is_no_folder_is_refused_with_where_it_goes(handbook, make):
+    for wrong in (handbook.encoder, handbook.index, 3):
+        with pytest.raises(InvalidArgumentError, match=f"found {type(wrong).__name__}. Pass an encoder as encoder="):
+            make(wrong)
+    with pytest.raises(InvalidArgumentError, match="DeterministicFakeEmbedding makes one vector of a text"):
+        make(DeterministicFakeEmbedding(size=8))
+
+
+def test_a_store_that_is_closed_answers_no_more(tmp_path: Path, encoder):
+    with ColBERTVectorStore(tmp_path / "index", encoder) as store:
+        store.add_texts(["a cat"])
+    with pytest.raises(IndexClosedError):
+        store.similarity_search("cat")
+    store.close()
+    assert (tmp_path / "index").exists()
+
+
+def test_closing_a_temporary_store_removes_its_folder(encoder):
+    with ColBERTVectorStore(encoder=encoder) as store:
+        folder = store.index.path.parent
+        assert folder.exists()
+    assert not folder.exists()
+    store.close()
 
 
 def test_an_empty_index_that_is_passed_is_not_replaced(store):
@@ -140,6 +171,17 @@ def test_from_texts_takes_the_encoder_in_either_place(tmp_path: Path, encoder):
 def test_from_documents_keeps_ids_and_metadata(tmp_path: Path, encoder, pages):
     store = ColBERTVectorStore.from_documents(iter(pages), encoder=encoder, path=tmp_path / "index")
     assert store.get_by_ids([page.id for page in pages]) == pages
+
+
+async def test_from_documents_keeps_the_documents_own_ids_beside_ids_of_none(tmp_path: Path, encoder, pages):
+    make = ColBERTVectorStore
+    store = make.from_documents(pages, encoder, path=tmp_path / "one", ids=None)
+    again = await make.afrom_documents(pages, encoder, path=tmp_path / "one", ids=None)
+    assert sorted(again.index.ids()) == sorted(ids_of(pages))
+    make.from_documents(pages[:2], index=store.index, ids=["call", None])
+    assert sorted(store.index.ids()) == sorted([*ids_of(pages), "call"])
+    with pytest.raises(InvalidArgumentError, match="from_documents takes no argument 'namespace'"):
+        make.from_documents(pages, encoder, namespace="x")
 
 
 async def test_afrom_texts_and_afrom_documents_need_no_embedding(tmp_path: Path, encoder, pages):
@@ -362,6 +404,23 @@ def test_marginal_relevance_passes_over_what_is_like_a_document_above(alike):
     assert ids_of(alike.max_marginal_relevance_search("red cat", k=2, fetch_k=2, lambda_mult=0)) == ["cat", "cat2"]
 
 
+async def test_a_wrong_weight_of_relevance_is_refused(alike):
+    for wrong in ("0.5", 2):
+        with pytest.raises(InvalidArgumentError, match="lambda_mult must be a number from 0"):
+            alike.max_marginal_relevance_search("red cat", lambda_mult=wrong)
+        with pytest.raises(InvalidArgumentError, match="amax_marginal.*: lambda_mult must be a number from 0"):
+            await alike.amax_marginal_relevance_search("red cat", lambda_mult=wrong)
+
+
+def test_writes_refuse_what_is_no_list_of_documents_or_of_ids(store):
+    for documents in (Document(page_content="a"), ["a"]):
+        with pytest.raises(InvalidArgumentError, match="Nothing was written"):
+            store.add_documents(documents)
+    with pytest.raises(InvalidArgumentError, match="ids must be a list of str"):
+        store.add_texts(["one", "two"], ids="xy")
+    assert len(store.index) == 0
+
+
 async def test_marginal_relevance_is_the_same_in_async_and_in_a_retriever(alike):
     options = {"k": 2, "lambda_mult": 0.2, "fetch_k": 4}
     expected = alike.max_marginal_relevance_search("red cat", **options)
@@ -393,7 +452,8 @@ SEARCHES = [
 async def test_an_unknown_argument_is_refused_by_every_search(handbook, name: str):
     with pytest.raises(InvalidArgumentError) as error:
         getattr(handbook, name)(QUERY, top_k=3)
-    expected = f"ColBERTVectorStore.{name} takes no argument 'top_k'; it takes query, k, filter, mode, config."
+    own = {SEARCHES[2]: "score_threshold, ", SEARCHES[3]: "fetch_k, lambda_mult, "}.get(name, "")
+    expected = f"ColBERTVectorStore.{name} takes no argument 'top_k'; it takes query, k, {own}filter, mode, config."
     assert words(error) == expected
     with pytest.raises(InvalidArgumentError, match=f"a{name} takes no argument 'top_k'"):
         await getattr(handbook, f"a{name}")(QUERY, top_k=3)
