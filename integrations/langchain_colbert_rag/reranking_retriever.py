@@ -30,7 +30,7 @@ class RerankingRetriever(BaseRetriever):
     reranker: BaseDocumentCompressor
 
     def invoke(self, input: str, config: RunnableConfig | None = None, **call: Any) -> list[Document]:
-        """Find and rerank; see ``BaseRetriever.invoke``, which itself keeps ``configurable`` to itself."""
+        """Find and rerank, with the configuration handed on, which ``BaseRetriever.invoke`` does not do."""
         return super().invoke(input, config, run_config=config, **call)
 
     async def ainvoke(self, input: str, config: RunnableConfig | None = None, **call: Any) -> list[Document]:

@@ -85,10 +85,10 @@ class ColBERTVectorStore(VectorStore):
     ) -> None:
         check_sources(path, encoder, index, lock_timeout_s)
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
-        if index is None and path is None:
-            self._temporary = self._temporary_folder()
-            path = Path(self._temporary.name) / "index"
         if index is None:
+            if path is None:
+                self._temporary = self._temporary_folder()
+                path = Path(self._temporary.name) / "index"
             timeout_s = 30.0 if lock_timeout_s is None else lock_timeout_s
             index = Index.open_or_create(Path(path), encoder, lock_timeout_s=timeout_s)
         if self._temporary is not None:

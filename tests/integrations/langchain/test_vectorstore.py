@@ -76,7 +76,7 @@ def test_an_index_beside_another_argument_is_refused(handbook, more):
 
 
 def test_an_index_that_is_none_is_refused(handbook):
-    with pytest.raises(InvalidArgumentError, match="open colbert_rag.Index, found str. Pass a folder as path="):
+    with pytest.raises(InvalidArgumentError, match=r"open colbert_rag\.Index, found str\. Pass a folder as path="):
         ColBERTVectorStore(index=str(handbook.index.path))
 
 
@@ -408,7 +408,7 @@ async def test_a_wrong_weight_of_relevance_is_refused(alike):
     for wrong in ("0.5", 2):
         with pytest.raises(InvalidArgumentError, match="lambda_mult must be a number from 0"):
             alike.max_marginal_relevance_search("red cat", lambda_mult=wrong)
-        with pytest.raises(InvalidArgumentError, match="amax_marginal.*: lambda_mult must be a number from 0"):
+        with pytest.raises(InvalidArgumentError, match=r"amax_marginal.*: lambda_mult must be a number from 0"):
             await alike.amax_marginal_relevance_search("red cat", lambda_mult=wrong)
 
 
