@@ -135,8 +135,9 @@ class SearchConfig:
         n_probe: Inverted lists opened per query token, where a segment is probed and not scanned.
         exact: Score every document with its decoded vectors, no pruning at all.
         passages: Evidence passages per hit; 0 turns them off.
-        fusion: How mode "hybrid" joins its two rankings: "rrf" by ranks, "weighted" by scores.
-        maxsim_weight: The share of MaxSim in the fusion, 0 to 1; BM25 has the rest.
+        fusion: How mode "hybrid" joins its two rankings: "weighted" by scores, "rrf" by ranks.
+        maxsim_weight: The share of MaxSim in the fusion, 0 to 1; BM25 has the rest. None: 0.7 by scores,
+            0.5 by ranks.
         diversity: 0 ranks by score alone; towards 1, hits that resemble a hit above them fall back
             (maximal marginal relevance, Carbonell and Goldstein 1998; its lambda is ``1 - diversity``).
         fetch_k: The best documents that diversity chooses from; ``k`` where that is more.
@@ -146,8 +147,8 @@ class SearchConfig:
     n_probe: int = 8
     exact: bool = False
     passages: int = 1
-    fusion: Literal["rrf", "weighted"] = "rrf"
-    maxsim_weight: float = 0.5
+    fusion: Literal["weighted", "rrf"] = "weighted"
+    maxsim_weight: float | None = None
     diversity: float = 0.0
     fetch_k: int = 20
 

@@ -33,7 +33,7 @@ def ranks(index, mode):
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 0.5, 1.0])
 def test_fusion_by_rank_sums_weighted_reciprocal_ranks(index, weight):
-    found = scores(index, "hybrid", config=SearchConfig(maxsim_weight=weight))
+    found = scores(index, "hybrid", config=SearchConfig(fusion="rrf", maxsim_weight=weight))
     semantic, lexical = ranks(index, "maxsim"), ranks(index, "bm25")
     expected = {
         i: 2 * weight / (60 + semantic[i]) + (2 * (1 - weight) / (60 + lexical[i]) if i in lexical else 0)
@@ -67,7 +67,7 @@ def test_hits_fall_and_equal_ones_are_ordered_by_id(new_index):
 
 def test_relevance_is_maxsim_over_query_vectors_in_both_modes_that_have_it(index):
     semantic = {hit.id: hit for hit in index.search(QUERY, k=10)}
-    for config in (SearchConfig(), SearchConfig(fusion="weighted")):
+    for config in (SearchConfig(), SearchConfig(fusion="rrf")):
         for hit in index.search(QUERY, k=10, mode="hybrid", config=config):
             assert hit.relevance == pytest.approx(min(1, max(0, semantic[hit.id].score / 3)), abs=1e-6)
     assert [hit.relevance for hit in index.search(QUERY, k=10, mode="bm25")] == [0.0, 0.0, 0.0]
@@ -139,3 +139,10 @@ def test_vectors_are_searched_with_a_filter_too(index, encoder):
 def test_a_document_with_a_word_of_the_query_stands_above_one_without_where_words_decide(index):
     hits = index.search(QUERY, k=10, mode="hybrid", config=SearchConfig(fusion="weighted", maxsim_weight=0))
     assert {hit.id for hit in hits if hit.score > 0} == set(scores(index, "bm25"))
+
+
+@pytest.mark.parametrize(("fusion", "share"), [("weighted", 0.7), ("rrf", 0.5)])
+def test_each_fusion_has_a_share_of_its_own_where_none_is_given(index, fusion, share):
+    given = scores(index, "hybrid", config=SearchConfig(fusion=fusion, maxsim_weight=share))
+    assert scores(index, "hybrid", config=SearchConfig(fusion=fusion)) == given
+    assert SearchConfig().fusion == "weighted"

@@ -27,7 +27,7 @@ def search_index(
     *,
     k: Annotated[int, typer.Option("-k", min=1, help="How many documents.")] = 5,
     mode: Annotated[
-        Mode, typer.Option(help="maxsim: late interaction; bm25: words; hybrid: both, their ranks fused.")
+        Mode, typer.Option(help="maxsim: late interaction; bm25: words; hybrid: both, their scores joined.")
     ] = "maxsim",
     chosen: Annotated[
         str | None, typer.Option("--filter", metavar="JSON", help="Only documents whose metadata fits.")

@@ -103,6 +103,8 @@ def check_search_config(config: object) -> SearchConfig:
             raise InvalidQueryError(msg)
     for name in ("maxsim_weight", "diversity"):
         value = getattr(config, name)
+        if name == "maxsim_weight" and value is None:
+            continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
             msg = f"SearchConfig.{name} must be a number from 0 to 1, found {value!r}."
             raise InvalidQueryError(msg)

@@ -3,7 +3,7 @@
     python tests/benchmarks/frameworks.py FOLDER [--vectors FILE.npz] [--queries 100] [--candidates 30] [--json FILE]
 
 FOLDER is a judged collection in BEIR's layout. Reranking: the same candidates, the first of BM25, to both
-postprocessors with the same backbone, all-MiniLM-L6-v2, in turns query by query, over the first --queries queries;
+postprocessors with the same backbone, all-MiniLM-L6-v2, in turns query by query, over the first --queries (0: none);
 needs `pip install llama-index-postprocessor-colbert-rerank` beside the extras llama-index and offline; its times are
 medians. Hybrid: all queries in one call, query encoding included. --vectors keeps the encoded documents for the
 next run; quality.py reads and writes the same file.
@@ -61,7 +61,8 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder, Index.create(Path(folder) / "index", encoder) as index:
         index.add_vectors(zip(data.documents, vectors, strict=True))
-        for row in chain(_hybrid(index, data), _rerank(index, data, arguments.queries, arguments.candidates)):
+        reranked = _rerank(index, data, arguments.queries, arguments.candidates) if arguments.queries else ()
+        for row in chain(_hybrid(index, data), reranked):
             rows.append(row)
             numbers = f"{row.ndcg_10:.4f} | {row.recall_10:.4f} | {row.ms:.1f}"
             print(f"| {row.setting} | {row.queries} | {numbers} |", flush=True)
@@ -74,7 +75,7 @@ def _hybrid(index: Index, data: JudgedCorpus) -> Iterator[Row]:
     settings: dict[str, tuple[Mode, SearchConfig]] = {
         "BM25 (FTS5)": ("bm25", SearchConfig()),
         "MaxSim": ("maxsim", SearchConfig()),
-        "hybrid, by ranks": ("hybrid", SearchConfig()),
+        "hybrid, by ranks": ("hybrid", SearchConfig(fusion="rrf")),
     }
     for weight in WEIGHTS:
         config = SearchConfig(fusion="weighted", maxsim_weight=weight)
