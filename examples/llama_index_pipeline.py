@@ -22,8 +22,7 @@ def read(sources: dict[str, str]) -> list[Document]:
     return [Document(id_=name, text=text, metadata={"file": name}) for name, text in sources.items()]
 
 
-with tempfile.TemporaryDirectory() as folder:
-    store = ColBERTVectorStore(Path(folder) / "handbook")
+def ingest(store: ColBERTVectorStore, kept: Path) -> int:
     pipeline = IngestionPipeline(
         # the marker comes last: without it the pipeline would drop nodes that have no embedding
         transformations=[SentenceSplitter(), LateInteractionMarker()],
@@ -31,14 +30,23 @@ with tempfile.TemporaryDirectory() as folder:
         docstore=SimpleDocumentStore(),
         docstore_strategy=DocstoreStrategy.UPSERTS_AND_DELETE,
     )
-    print("first run   ", len(pipeline.run(documents=read(SOURCES))), "written")
-    print("second run  ", len(pipeline.run(documents=read(SOURCES))), "written")
+    # the docstore says what was written before; without it everything would be written again
+    if kept.exists():
+        pipeline.load(str(kept))
+    written = len(pipeline.run(documents=read(SOURCES)))
+    pipeline.persist(str(kept))
+    return written
+
+
+with tempfile.TemporaryDirectory() as folder, ColBERTVectorStore(Path(folder) / "handbook") as store:
+    kept = Path(folder) / "pipeline"
+    print("first run   ", ingest(store, kept), "written")
+    print("second run  ", ingest(store, kept), "written")
 
     del SOURCES["pets.md"]
     SOURCES["remote.md"] = "Remote work is possible three days a week."
-    print("after edits ", len(pipeline.run(documents=read(SOURCES))), "written")
+    print("after edits ", ingest(store, kept), "written")
 
     for found in ColBERTIndex.from_vector_store(store).as_retriever().retrieve("working from home"):
         assert isinstance(found, NodeWithEvidence)
         print(f"  {found.score:.2f}  {found.node.ref_doc_id:9}  {found.passages[0].text}")
-    store.client.close()

@@ -9,7 +9,7 @@ from llama_index.core.schema import BaseNode
 
 from colbert_rag import InvalidArgumentError
 
-__all__ = ["check_documents", "check_names", "id_list"]
+__all__ = ["check_documents", "check_names", "check_type", "id_list"]
 
 _HINTS = {
     "embed_model": "Late interaction makes a vector of every token: pass encoder= in its place.",
@@ -34,6 +34,17 @@ def check_names(call: str, given: Iterable[str], known: Iterable[str] = ()) -> N
 def _hint(name: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
     return _HINTS.get(name, f"Did you mean {near[0]!r}?" if near else "")
+
+
+def check_type(name: str, given: object, wanted: type) -> None:
+    """Refuse an argument of another class.
+
+    Raises:
+        InvalidArgumentError: naming the argument, its class, and the class that it should have.
+    """
+    if not isinstance(given, wanted):
+        msg = f"{name} must be of type {wanted.__name__}, found {type(given).__name__}."
+        raise InvalidArgumentError(msg)
 
 
 def check_documents(call: str, documents: object) -> None:

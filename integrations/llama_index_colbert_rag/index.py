@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from os import PathLike
 from types import TracebackType
 from typing import Any, cast
@@ -20,6 +21,7 @@ from llama_index.core.llms.utils import LLMType, resolve_llm
 from llama_index.core.schema import BaseNode, IndexNode, TransformComponent
 from llama_index.core.schema import Document as LlamaDocument
 from llama_index.core.storage.docstore.types import RefDocInfo
+from llama_index.core.utils import get_tqdm_iterable
 from llama_index.core.vector_stores.types import BasePydanticVectorStore, MetadataFilters, VectorStoreQueryMode
 from typing_extensions import Self
 
@@ -220,7 +222,7 @@ class ColBERTIndex(VectorStoreIndex):
         Raises:
             InvalidArgumentError: an option that neither of them takes.
         """
-        return query_engine(self.as_retriever, self._llm(llm), options)
+        return query_engine(self.as_retriever, partial(self._llm, llm), options)
 
     def as_chat_engine(
         self, chat_mode: ChatMode = ChatMode.BEST, llm: LLMType | None = None, **options: Any
@@ -235,7 +237,7 @@ class ColBERTIndex(VectorStoreIndex):
         Raises:
             InvalidArgumentError: an option that neither of them takes.
         """
-        return chat_engine(self.as_retriever, chat_mode, self._llm(llm), options)
+        return chat_engine(self.as_retriever, chat_mode, partial(self._llm, llm), options)
 
     def _llm(self, given: LLMType | None) -> LLM:
         return resolve_llm(given, callback_manager=self._callback_manager) if given else Settings.llm
@@ -299,8 +301,10 @@ class ColBERTIndex(VectorStoreIndex):
         """:meth:`refresh_ref_docs`; transformations and writing do not hold up the event loop."""
         with self._callback_manager.as_trace("arefresh_ref_docs"):
             held = await asyncio.to_thread(self._held, documents)
+            # hashing reads every text
             written = await asyncio.to_thread(lambda: [held.is_changed(document) for document in documents])
-            await self._areplace(held.changed(documents), **transformation_options(update_kwargs))
+            changed = await asyncio.to_thread(held.changed, documents)
+            await self._areplace(changed, **transformation_options(update_kwargs))
             return written
 
     @property
@@ -337,7 +341,7 @@ class ColBERTIndex(VectorStoreIndex):
     async def _anodes_of(self, documents: Sequence[LlamaDocument], **options: Any) -> list[BaseNode]:
         known = await asyncio.to_thread(hashes, documents)
         nodes: Sequence[BaseNode] = list(documents)
-        for transformation in self._transformations:
+        for transformation in get_tqdm_iterable(self._transformations, self._show_progress, "Applying transformations"):
             nodes = await atransformed(transformation, nodes, **options)
         return await asyncio.to_thread(lambda: with_text(with_sources(nodes, known)))
 

@@ -13,8 +13,8 @@ from llama_index.core.constants import DEFAULT_SIMILARITY_TOP_K
 from llama_index.core.schema import IndexNode, NodeWithScore, QueryBundle
 from llama_index.core.vector_stores.types import MetadataFilters, VectorStoreQuery, VectorStoreQueryMode
 
-from colbert_rag import Hit, InvalidArgumentError, InvalidQueryError
-from llama_index_colbert_rag.arguments import id_list
+from colbert_rag import Hit, InvalidQueryError
+from llama_index_colbert_rag.arguments import check_type, id_list
 from llama_index_colbert_rag.evidence import with_evidence
 from llama_index_colbert_rag.nodes import to_node
 from llama_index_colbert_rag.search import SearchTerms
@@ -40,7 +40,7 @@ class ColBERTRetriever(BaseRetriever):
         node_ids: Only these nodes; an empty list restricts nothing.
         doc_ids: Only nodes of these source documents; an empty list restricts nothing.
         mode: As in :meth:`ColBERTVectorStore.query`.
-        alpha: In mode ``hybrid``, the share of late interaction in weighted scores, 0 to 1; None fuses by rank.
+        alpha: In mode ``hybrid``, the share of late interaction in the score, 0 to 1; None for 0.7.
         mmr_threshold: In mode ``mmr``, 1 for relevance alone, 0 for the greatest diversity; None for 0.5.
         passages: Evidence passages per node.
         callback_manager: Told of every retrieval.
@@ -77,9 +77,7 @@ class ColBERTRetriever(BaseRetriever):
         objects: list[IndexNode] | None = None,
         verbose: bool = False,
     ) -> None:
-        if not isinstance(vector_store, ColBERTVectorStore):
-            msg = f"ColBERTRetriever takes a ColBERTVectorStore, found {type(vector_store).__name__}."
-            raise InvalidArgumentError(msg)
+        check_type("ColBERTRetriever: vector_store", vector_store, ColBERTVectorStore)
         self.vector_store = vector_store
         self.similarity_top_k = similarity_top_k
         self.filters = filters

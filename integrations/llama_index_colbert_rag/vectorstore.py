@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ from llama_index.core.vector_stores.types import (
 from typing_extensions import Self
 
 from colbert_rag import Hit, Index, InvalidArgumentError, InvalidDocumentError, TextEncoder, filters
-from llama_index_colbert_rag.arguments import check_names, id_list
+from llama_index_colbert_rag.arguments import check_names, check_type, id_list
 from llama_index_colbert_rag.filters import condition_of, from_sources
 from llama_index_colbert_rag.nodes import to_document, to_node
 from llama_index_colbert_rag.search import SearchTerms, query_text
@@ -83,13 +84,13 @@ class ColBERTVectorStore(BasePydanticVectorStore):
         if index is not None and not (path is None and encoder is None):
             msg = "ColBERTVectorStore takes an index, or a path and an encoder: an open index has both already."
             raise InvalidArgumentError(msg)
-        if not isinstance(index, Index | None):
-            msg = f"ColBERTVectorStore takes index= an open colbert_rag.Index, found {type(index).__name__}."
-            raise InvalidArgumentError(msg)
-        opened, remove_folder = index, None
-        if opened is None and path is None:
+        remove_folder: Callable[[], object] | None = None
+        if index is not None:
+            check_type("ColBERTVectorStore: index", index, Index)
+            opened = index
+        elif path is None:
             opened, remove_folder = _temporary_index(encoder, lock_timeout_s)
-        elif opened is None and path is not None:
+        else:
             opened = Index.open_or_create(Path(path), encoder, lock_timeout_s=lock_timeout_s)
         fields: dict[str, Any] = {"path": str(opened.path)}
         super().__init__(**fields)
@@ -222,7 +223,7 @@ class ColBERTVectorStore(BasePydanticVectorStore):
         """The best nodes, best first.
 
         Modes: ``default`` is late interaction, ``sparse`` and ``text_search`` are BM25, ``hybrid`` is both (with
-        ``alpha`` the share of late interaction in weighted scores, without it fused by rank), ``mmr`` is late
+        ``alpha`` the share of late interaction in the score, 0.7 without it), ``mmr`` is late
         interaction with diversity. Empty ``node_ids`` and ``doc_ids`` restrict nothing.
 
         Similarities are what the nodes are ranked by: for late interaction MaxSim by the number of query vectors, 0
@@ -290,10 +291,14 @@ class ColBERTVectorStore(BasePydanticVectorStore):
 
 
 def _temporary_index(encoder: TextEncoder | str | None, lock_timeout_s: float) -> tuple[Index, Callable[[], object]]:
-    folder = tempfile.TemporaryDirectory(prefix="colbert-rag-", ignore_cleanup_errors=True)
-    index = Index.open_or_create(Path(folder.name) / "index", encoder, lock_timeout_s=lock_timeout_s)
+    folder = Path(tempfile.mkdtemp(prefix="colbert-rag-"))
+    try:
+        index = Index.open_or_create(folder / "index", encoder, lock_timeout_s=lock_timeout_s)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
     # bound to the index, which a caller may hold longer than the store
-    return index, weakref.finalize(index, folder.cleanup)
+    return index, weakref.finalize(index, shutil.rmtree, folder, ignore_errors=True)
 
 
 def _matching(node_ids: Sequence[str] | None, given: MetadataFilters) -> filters.Condition:

@@ -11,7 +11,7 @@ from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.tools import QueryEngineTool
 from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
-from llama_index_colbert_rag import ColBERTRerank
+from llama_index_colbert_rag import ColBERTRerank, InvalidArgumentError
 from pydantic import Field
 
 QUESTION = "how many days of paid leave"
@@ -84,6 +84,39 @@ async def test_a_chat_engine_answers_from_the_index(index, mode: ChatMode):
     assert [node.node.ref_doc_id for node in reply.source_nodes] == ["leave"]
     assert ANSWER in str(await engine.achat(QUESTION))
     assert ANSWER in "".join(engine.stream_chat(QUESTION).response_gen)
+
+
+def test_an_option_belongs_to_what_has_a_use_for_it(index):
+    with pytest.raises(InvalidArgumentError, match="as_retriever takes no argument 'node_postprocessors'"):
+        index.as_retriever(node_postprocessors=[])
+    with pytest.raises(InvalidArgumentError, match="as_query_engine takes no argument 'memory'"):
+        index.as_query_engine(llm=MockLLM(), memory=new_memory())
+    with pytest.raises(InvalidArgumentError, match="Did you mean 'node_postprocessors'"):
+        index.as_query_engine(llm=MockLLM(), node_postprocessor=[])
+    for mode in (ChatMode.BEST, ChatMode.CONTEXT):
+        with pytest.raises(InvalidArgumentError, match=f"mode '{mode.value}' takes no argument 'response_mode'"):
+            index.as_chat_engine(mode, llm=MockLLM(), response_mode="compact")
+    with pytest.raises(InvalidArgumentError, match="mode 'simple' takes no argument 'similarity_top_k'"):
+        index.as_chat_engine(ChatMode.SIMPLE, llm=MockLLM(), similarity_top_k=3)
+    with pytest.raises(InvalidArgumentError, match="LlamaIndex has removed this mode"):
+        index.as_chat_engine(ChatMode.REACT, llm=MockLLM())
+
+
+def test_a_condensing_chat_takes_options_of_its_query_engine(index):
+    reranker = ColBERTRerank(top_n=1, encoder=index.vector_store.encoder)
+    engine = index.as_chat_engine(
+        ChatMode.CONDENSE_QUESTION,
+        llm=MockLLM(),
+        memory=new_memory(),
+        similarity_top_k=3,
+        node_postprocessors=[reranker],
+        response_mode="tree_summarize",
+    )
+    assert [node.node.ref_doc_id for node in engine.chat(QUESTION).source_nodes] == ["leave"]
+
+
+def test_a_simple_chat_asks_the_llm_alone(index):
+    assert "hello" in str(index.as_chat_engine(ChatMode.SIMPLE, llm=MockLLM(), memory=new_memory()).chat("hello"))
 
 
 class Recorder(BaseEventHandler):

@@ -1,16 +1,25 @@
 from __future__ import annotations
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from llama_index.core import Document, MockEmbedding, Settings, StorageContext, VectorStoreIndex
 from llama_index.core.node_parser import SentenceSplitter
-from llama_index.core.schema import IndexNode, MetadataMode, TextNode, TransformComponent
+from llama_index.core.schema import (
+    IndexNode,
+    MetadataMode,
+    NodeRelationship,
+    RelatedNodeInfo,
+    TextNode,
+    TransformComponent,
+)
 from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
 from llama_index_colbert_rag import ColBERTIndex, ColBERTVectorStore, InvalidArgumentError, LateInteractionMarker
 
-from colbert_rag import IndexNotFoundError, InvalidDocumentError
+from colbert_rag import Index, IndexNotFoundError, InvalidDocumentError
 
 SPLIT = [SentenceSplitter(chunk_size=24, chunk_overlap=0, include_metadata=False)]
 LONG = Document(id_="long", text=" ".join(f"Sentence number {n} speaks of amber." for n in range(12)))
@@ -208,6 +217,52 @@ def test_the_folder_holds_nothing_but_the_index_s_own_format(index, documents):
     assert index.docstore.docs == {}
 
 
+async def test_an_id_that_is_a_node_s_of_another_document_touches_that_document_in_no_way(index, call):
+    source = {NodeRelationship.SOURCE: RelatedNodeInfo(node_id="book")}
+    await call(index, "insert_nodes", [TextNode(id_=i, text=f"chapter {i}", relationships=source) for i in ("1", "2")])
+    await call(index, "delete_ref_doc", "1")
+    await call(index, "refresh_ref_docs", [Document(id_="1", text="amber")])
+    await call(index, "update_ref_doc", Document(id_="2", text="birch"))
+    assert held(index)["book"] == {"1", "2"}
+    assert {"chapter 1", "chapter 2", "amber", "birch"} < set(texts(index))
+    found = index.as_retriever(similarity_top_k=9, doc_ids=["1"]).retrieve("chapter")
+    assert [node.node.get_content() for node in found] == ["amber"]
+
+
+async def test_a_document_that_has_become_empty_takes_its_nodes_along(index, call):
+    await call(index, "refresh_ref_docs", [Document(id_="leave", text="")])
+    assert "leave" not in held(index)
+
+
+def test_threads_that_build_in_one_folder_at_once_write_every_source_once(tmp_path, encoder):
+    documents = [Document(id_=f"d{n}", text=f"text number {n}") for n in range(20)]
+    Index.create(tmp_path / "index", encoder).close()
+    start = Barrier(4)
+
+    def build(_: int) -> None:
+        start.wait()
+        ColBERTIndex.from_documents(documents, path=tmp_path / "index", encoder=encoder).close()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(build, range(4)))
+    with ColBERTIndex.load(tmp_path / "index", encoder) as index:
+        assert {ref: len(nodes) for ref, nodes in held(index).items()} == {d.id_: 1 for d in documents}
+        assert index.refresh_ref_docs(documents) == [False] * 20
+
+
+def test_a_document_by_itself_is_refused_with_words(tmp_path, encoder):
+    with pytest.raises(InvalidArgumentError, match=r"takes a list of documents, found Document\."):
+        ColBERTIndex.from_documents(LONG, path=tmp_path / "index", encoder=encoder)
+
+
+def test_a_closed_index_takes_its_temporary_folder_with_it(encoder, documents):
+    with ColBERTIndex.from_documents(documents, encoder=encoder) as index:
+        folder = Path(index.vector_store.path)
+        assert folder.exists()
+    assert not folder.exists()
+    index.close()
+
+
 def test_load_creates_nothing(tmp_path):
     with pytest.raises(IndexNotFoundError):
         ColBERTIndex.load(tmp_path / "nothing")
@@ -251,11 +306,12 @@ def test_a_storage_context_must_hold_our_store(store, encoder):
 def test_the_retriever_gets_every_option(index):
     filters = MetadataFilters(filters=[MetadataFilter(key="lang", value="en")])
     retriever = index.as_retriever(
-        similarity_top_k=7, filters=filters, node_ids=["a"], doc_ids=["b"], alpha=0.3, mmr_threshold=0.2, passages=3
+        similarity_top_k=7, filters=filters, node_ids=["a"], doc_ids=["b"], mode="hybrid", alpha=0.3, passages=3
     )
     got = (retriever.similarity_top_k, retriever.filters, retriever.node_ids, retriever.doc_ids)
     assert got == (7, filters, ["a"], ["b"])
-    assert (retriever.alpha, retriever.mmr_threshold, retriever.passages) == (0.3, 0.2, 3)
+    assert (retriever.mode, retriever.alpha, retriever.passages) == ("hybrid", 0.3, 3)
+    assert index.as_retriever(mode="mmr", mmr_threshold=0.2).mmr_threshold == 0.2
     assert index.as_retriever(mode="mmr").mode == index.as_retriever(vector_store_query_mode="mmr").mode == "mmr"
 
 

@@ -73,6 +73,17 @@ async def test_without_the_marker_the_pipeline_drops_the_nodes_and_with_it_a_cac
     assert len(store.client) == 4, "nodes from the cache of the pipeline are marked too"
 
 
+async def test_a_second_pipeline_that_loads_what_the_first_one_kept_writes_nothing_twice(
+    run, pipeline, store, tmp_path
+):
+    await run([Document(id_="a", text="amber"), Document(id_="b", text="birch")])
+    pipeline.persist(str(tmp_path / "kept"))
+    later = IngestionPipeline(transformations=pipeline.transformations, vector_store=store)
+    later.load(str(tmp_path / "kept"))
+    assert len(later.run(documents=[Document(id_="a", text="amber"), Document(id_="b", text="cedar")])) == 1
+    assert held(store) == {"a": "amber", "b": "cedar"}
+
+
 @pytest.mark.slow
 def test_the_marker_runs_in_processes_of_their_own(pipeline, store, documents):
     pipeline.transformations = [LateInteractionMarker()]

@@ -14,7 +14,7 @@ from llama_index.core.schema import IndexNode, NodeWithScore, QueryBundle, TextN
 from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
 from llama_index_colbert_rag import ColBERTRetriever, NodeWithEvidence
 
-from colbert_rag import InvalidQueryError, SearchConfig
+from colbert_rag import InvalidArgumentError, InvalidFilterError, InvalidQueryError, SearchConfig
 
 GERMAN = MetadataFilters(filters=[MetadataFilter(key="lang", value="de")])
 
@@ -71,7 +71,8 @@ def test_modes_are_those_of_the_store(handbook, retrieve, mode: str):
     core = {"text_search": "bm25", "hybrid": "hybrid", "mmr": "maxsim"}[mode]
     config = SearchConfig(diversity=0.8) if mode == "mmr" else SearchConfig()
     hits = handbook.client.search("drei days", 4, mode=core, config=config)
-    found = retrieve(ColBERTRetriever(handbook, 4, mode=mode, mmr_threshold=0.2), "drei days")
+    threshold = 0.2 if mode == "mmr" else None
+    found = retrieve(ColBERTRetriever(handbook, 4, mode=mode, mmr_threshold=threshold), "drei days")
     assert ids(found) == [hit.id for hit in hits]
     assert [f.score for f in found] == [h.relevance if mode == "mmr" else h.score for h in hits]
 
@@ -166,5 +167,19 @@ def test_a_pickle_finds_the_same(handbook):
 def test_a_wrong_argument_name_is_an_error(handbook):
     with pytest.raises(TypeError, match="top_k"):
         ColBERTRetriever(handbook, top_k=3)
-    with pytest.raises(ValueError, match="maxsim"):
-        ColBERTRetriever(handbook, mode="maxsim").retrieve("notice")
+
+
+def test_what_a_retriever_cannot_do_is_refused_when_it_is_made(handbook, index):
+    with pytest.raises(InvalidQueryError, match=r"query mode 'maxsim' is not supported; use one of default, mmr"):
+        ColBERTRetriever(handbook, mode="maxsim")
+    with pytest.raises(InvalidQueryError, match="alpha belongs to mode 'hybrid'"):
+        ColBERTRetriever(handbook, alpha=0.5)
+    with pytest.raises(InvalidQueryError, match="mmr_threshold must be between 0 and 1"):
+        ColBERTRetriever(handbook, mode="mmr", mmr_threshold=7)
+    for name in ("node_ids", "doc_ids"):
+        with pytest.raises(InvalidArgumentError, match=f"{name} takes a list of str, found 'leave'"):
+            ColBERTRetriever(handbook, **{name: "leave"})
+    with pytest.raises(InvalidFilterError, match="must be llama_index's MetadataFilters"):
+        ColBERTRetriever(handbook, filters={"lang": "de"})
+    with pytest.raises(InvalidArgumentError, match="must be of type ColBERTVectorStore, found ColBERTIndex"):
+        ColBERTRetriever(index)

@@ -16,7 +16,6 @@ from colbert_rag import Hit, InvalidQueryError, SearchConfig, filters
         ({"mode": "hybrid"}, "hybrid", SearchConfig(passages=0)),
         ({"mode": "hybrid", "alpha": 0.25}, "hybrid", SearchConfig(0, fusion="weighted", maxsim_weight=0.25)),
         ({"mode": "hybrid", "alpha": 0.0}, "hybrid", SearchConfig(0, fusion="weighted", maxsim_weight=0.0)),
-        ({"alpha": 0.25}, "maxsim", SearchConfig(passages=0)),
         ({"mode": "mmr"}, "maxsim", SearchConfig(passages=0, diversity=0.5)),
         ({"mode": "mmr", "mmr_threshold": 0.0}, "maxsim", SearchConfig(passages=0, diversity=1.0)),
         ({"mode": "mmr", "mmr_threshold": 0.75}, "maxsim", SearchConfig(passages=0, diversity=0.25)),
@@ -45,6 +44,21 @@ def test_an_option_without_counterpart_is_refused(name: str, value: object):
         SearchTerms.of(VectorStoreQuery(query_str="a", **{name: value}))
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"alpha": 0.5}, "alpha belongs to mode 'hybrid' and would do nothing in mode 'default'"),
+        ({"mode": "hybrid", "alpha": 1.5}, "alpha must be between 0 and 1, found 1.5"),
+        ({"mode": "hybrid", "mmr_threshold": 0.5}, "mmr_threshold belongs to mode 'mmr'"),
+        ({"mode": "mmr", "mmr_threshold": -1}, "mmr_threshold must be between 0 and 1, found -1"),
+        ({"mode": "hybird"}, "query mode 'hybird' is not supported; use one of default"),
+    ],
+)
+def test_an_option_that_its_mode_has_no_use_for_is_refused(options, words: str):
+    with pytest.raises(InvalidQueryError, match=words):
+        SearchTerms.of(VectorStoreQuery(query_str="a", **options))
+
+
 def test_the_number_of_hybrid_results_is_hybrid_top_k_where_that_is_given():
     query = VectorStoreQuery(query_str="a", similarity_top_k=5, hybrid_top_k=2, mode="hybrid")
     assert SearchTerms.of(query).k == 2
@@ -58,7 +72,7 @@ def test_all_restrictions_hold_together():
         (
             filters.And((filters.Compare("a", "eq", 1),)),
             filters.HasId(("n",)),
-            filters.Or((filters.HasRef(("d",)), filters.HasId(("d",)))),
+            filters.Or((filters.HasRef(("d",)), filters.And((filters.HasId(("d",)), filters.HasRef((None,)))))),
         )
     )
 

@@ -12,6 +12,7 @@ from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
 from llama_index_colbert_rag import ColBERTVectorStore, InvalidArgumentError
 
 from colbert_rag import (
+    ColbertRagError,
     Document,
     Index,
     IndexNotFoundError,
@@ -213,6 +214,40 @@ def test_a_store_without_a_path_takes_its_folder_with_it(encoder):
     del store
     gc.collect()
     assert not folder.exists()
+
+
+def test_an_index_that_a_caller_holds_stays_open_when_the_store_goes(tmp_path, encoder):
+    for path in (tmp_path / "index", None):
+        store = ColBERTVectorStore(path, encoder)
+        store.add([TextNode(id_="a", text="amber")])
+        index = store.client
+        del store
+        gc.collect()
+        assert [hit.id for hit in index.search("amber", 1)] == ["a"]
+        index.close()
+
+
+def test_a_store_is_closed_by_with(tmp_path, encoder):
+    for path in (tmp_path / "index", None):
+        with ColBERTVectorStore(path, encoder) as store:
+            store.add([TextNode(id_="a", text="amber")])
+        store.close()
+        assert Path(store.path).exists() == (path is not None)
+        with pytest.raises(ColbertRagError):
+            ask(store)
+
+
+def test_anything_but_an_index_is_refused():
+    with pytest.raises(InvalidArgumentError, match="index must be of type Index, found int"):
+        ColBERTVectorStore(index=3)
+
+
+def test_new_nodes_of_a_source_replace_the_old_ones_in_one_step(store):
+    store.add([cut_from("doc", "n1"), cut_from("doc", "n2"), cut_from("other", "n3")])
+    assert store.add([cut_from("doc", "n2"), cut_from("doc", "n4")], replacing=["doc"]) == ["n2", "n4"]
+    assert ids(store.get_nodes()) == ["n2", "n3", "n4"]
+    store.add([], replacing=["doc"])
+    assert ids(store.get_nodes()) == ["n3"]
 
 
 def test_a_pickle_keeps_the_folder_and_the_encoder(new_store, pages):
