@@ -59,6 +59,7 @@ class Coalescer(Generic[Request, Answer]):
         self._guard = threading.Lock()
         self._waiting: deque[_Caller[Request, Answer]] = deque()
         self._is_running = False
+        self._is_closed = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="colbert_rag_async")
 
     async def ask(self, request: Request) -> Answer:
@@ -71,19 +72,14 @@ class Coalescer(Generic[Request, Answer]):
         future: asyncio.Future[Answer] = loop.create_future()
         caller = _Caller(request, loop, future)
         with self._guard:
+            if self._is_closed:
+                msg = "the index is closed. Open it again with Index.open."
+                raise IndexClosedError(msg)
             self._waiting.append(caller)
             if not self._is_running:
-                self._start()
+                self._thread.submit(self._run)
+                self._is_running = True
         return await future
-
-    def _start(self) -> None:
-        try:
-            self._thread.submit(self._run)
-        except RuntimeError as err:
-            self._waiting.clear()
-            msg = "the index is closed. Open it again with Index.open."
-            raise IndexClosedError(msg) from err
-        self._is_running = True
 
     def _run(self) -> None:
         while True:
@@ -113,4 +109,6 @@ class Coalescer(Generic[Request, Answer]):
 
     def close(self) -> None:
         """End the thread once it has answered what it has taken up."""
+        with self._guard:
+            self._is_closed = True
         self._thread.shutdown(wait=False)
