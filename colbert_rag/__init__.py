@@ -10,8 +10,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from colbert_rag import errors, filters
+from colbert_rag.context import Context, Excerpt, build_context, estimate_tokens, passages_to_fill
 from colbert_rag.errors import *  # noqa: F403
-from colbert_rag.types import Document, Hit, IndexInfo, Passage, SearchConfig, TextEncoder, TokenVectors, VerifyReport
+from colbert_rag.types import (
+    Document,
+    Explanation,
+    Hit,
+    IndexInfo,
+    Passage,
+    QueryToken,
+    SearchConfig,
+    TextEncoder,
+    TokenLabel,
+    TokenMatch,
+    TokenVectors,
+    VerifyReport,
+)
 from colbert_rag.version import __version__
 
 if TYPE_CHECKING:
@@ -27,20 +41,29 @@ _LAZY = {
 }
 
 __all__ = [  # noqa: PLE0604
+    "Context",
     "Document",
     "Encoder",
+    "Excerpt",
+    "Explanation",
     "Hit",
     "Index",
     "IndexInfo",
     "Passage",
+    "QueryToken",
     "RankedText",
     "Reranker",
     "SearchConfig",
     "TextEncoder",
+    "TokenLabel",
+    "TokenMatch",
     "TokenVectors",
     "VerifyReport",
     "__version__",
+    "build_context",
+    "estimate_tokens",
     "filters",
+    "passages_to_fill",
     *errors.__all__,
 ]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from colbert_rag.callers import caller_errors_raised
 from colbert_rag.errors import CorruptIndexError
-from colbert_rag.evidence import find_passages
+from colbert_rag.evidence import BestTokens, best_tokens, find_passages
 from colbert_rag.rankings import Question, Scope, Scored, exact_scores, rankings, relevance_of
 from colbert_rag.search import Snapshot, Workers, narrowed, open_snapshot, word_passages
 from colbert_rag.selection import CheckedFilter, Selections
@@ -70,19 +70,29 @@ class Answers:
 
         def answer(reading: Reading, commits: int) -> list[list[Hit]]:
             scope = self._scope(reading, commits, chosen)
-            found = rankings(scope, questions, k, mode, config)
-            documents = reading.documents(list({key for scored in found for key, _ in scored}))
-            if mode == "bm25":
-                return [
-                    _lexical_hits(question, scored, documents, config)
-                    for question, scored in zip(questions, found, strict=True)
-                ]
-            snapshot, is_fused = scope.snapshot(), mode == "hybrid"
+            return _filled(scope, questions, rankings(scope, questions, k, mode, config), mode, config)
 
-            def hits(pair: tuple[Question, Scored], workers: Workers) -> list[Hit]:
-                return _hits(replace(scope, workers=workers), snapshot, *pair, documents, config, is_fused=is_fused)
+        with caller_errors_raised():
+            return self._read(answer)
 
-            return scope.workers.each(hits, list(zip(questions, found, strict=True)))
+    def search_aligned(
+        self, question: Question, k: int, mode: Mode, chosen: CheckedFilter | None, config: SearchConfig
+    ) -> list[tuple[Hit, BestTokens]]:
+        """:meth:`search` for one question with vectors; each hit with the tokens that they match in it.
+
+        In mode "maxsim" the scores are of all tokens, where a pruned search may have passed over some.
+        """
+
+        def answer(reading: Reading, commits: int) -> list[tuple[Hit, BestTokens]]:
+            scope = self._scope(reading, commits, chosen)
+            [found] = rankings(scope, [question], k, mode, config)
+            keys = [key for key, _ in found]
+            if mode == "maxsim":
+                exact = exact_scores(scope, question, set(keys))
+                found = [(key, exact[key]) for key in keys]
+            [hits] = _filled(scope, [question], [found], mode, config)
+            matched = best_tokens(scope.snapshot(), keys, question.vectors, scope.workers)
+            return [(hit, matched[key]) for key, hit in zip(keys, hits, strict=True)]
 
         with caller_errors_raised():
             return self._read(answer)
@@ -134,6 +144,23 @@ class Answers:
             return self._workers
 
 
+def _filled(
+    scope: Scope, questions: Sequence[Question], found: Sequence[Scored], mode: Mode, config: SearchConfig
+) -> list[list[Hit]]:
+    documents = scope.reading.documents(list({key for scored in found for key, _ in scored}))
+    if mode == "bm25":
+        return [
+            _lexical_hits(question, scored, documents, config)
+            for question, scored in zip(questions, found, strict=True)
+        ]
+    snapshot, is_fused = scope.snapshot(), mode == "hybrid"
+
+    def hits(pair: tuple[Question, Scored], workers: Workers) -> list[Hit]:
+        return _hits(replace(scope, workers=workers), snapshot, *pair, documents, config, is_fused=is_fused)
+
+    return scope.workers.each(hits, list(zip(questions, found, strict=True)))
+
+
 def _hits(
     scope: Scope,
     snapshot: Snapshot,
@@ -145,7 +172,7 @@ def _hits(
     is_fused: bool,
 ) -> list[Hit]:
     here = {key: documents[key] for key, _ in scored}
-    passages = find_passages(snapshot, here, question.vectors, config.passages, scope.workers)
+    passages = find_passages(snapshot, here, question.vectors, config, scope.workers)
     semantic = exact_scores(scope, question, set(here)) if is_fused else dict(scored)
     n_query = len(question.vectors)
     return [
@@ -158,7 +185,12 @@ def _lexical_hits(
 ) -> list[Hit]:
     words = words_of(question.text) if config.passages else []
     return [
-        _hit(documents[key], score, word_passages(documents[key].text, words, config.passages), 0.0)
+        _hit(
+            documents[key],
+            score,
+            word_passages(documents[key].text, words, config.passages, config.passage_sentences),
+            0.0,
+        )
         for key, score in scored
     ]
 

@@ -83,7 +83,7 @@ class DuplicateIdError(ColbertRagError, ValueError):
 
 
 class IndexExistsError(ColbertRagError, FileExistsError):
-    """The folder that an index should be created in is not empty."""
+    """The folder that an index or a model should be written to is not empty."""
 
 
 class IndexNotFoundError(ColbertRagError, FileNotFoundError):

@@ -11,14 +11,26 @@ from numpy.typing import NDArray
 
 from colbert_rag.codec import EncodedTokens
 from colbert_rag.kernels import token_similarities
-from colbert_rag.search import SegmentView, Snapshot, Workers, passages_of_all
-from colbert_rag.types import Document, Float32Array, Passage
+from colbert_rag.search import LOCAL_TOKENS, SegmentView, Snapshot, Workers, local_score, passages_of_all
+from colbert_rag.types import Document, Float32Array, Passage, SearchConfig
 
-__all__ = ["find_passages", "token_vectors"]
+__all__ = ["BestTokens", "best_tokens", "find_passages", "token_vectors"]
 
 # documents are looked at together up to this many tokens: 8 MB of float32 at 128 dimensions
 _GROUP_TOKENS = 16_384
 _TOKENS_PER_THREAD = 1_000
+
+
+class BestTokens(NamedTuple):
+    """The token of a document that each token of a query is most like; the first of equals.
+
+    Attributes:
+        similarities: ``(Q,) float32``; their sum is MaxSim.
+        spans: ``(Q, 2) int32``, characters in the document's text.
+    """
+
+    similarities: Float32Array
+    spans: NDArray[np.int32]
 
 
 class _Place(NamedTuple):
@@ -33,7 +45,11 @@ class _Place(NamedTuple):
 
 
 def find_passages(
-    snapshot: Snapshot, documents: Mapping[int, Document], query: Float32Array, n_passages: int, workers: Workers
+    snapshot: Snapshot,
+    documents: Mapping[int, Document],
+    query: Float32Array,
+    config: SearchConfig,
+    workers: Workers,
 ) -> dict[int, tuple[Passage, ...]]:
     """The best passages of each document.
 
@@ -41,25 +57,63 @@ def find_passages(
         snapshot: The commit that the documents are of.
         documents: By key.
         query: ``(Q, D) float32``.
-        n_passages: For each document at most; 0 gives nothing.
+        config: How many for each document at most, and of how many sentences.
         workers: Threads to spread over.
 
     Returns:
         Passages by key, best first.
     """
-    if not n_passages or not documents:
+    if not config.passages or not documents:
         return {}
-    # stored vectors are rotated once an index is compressed
-    asked = query if snapshot.codec is None else snapshot.codec.rotate(query)
+    asked = _as_stored(snapshot, query)
     found: dict[int, tuple[Passage, ...]] = {}
     for group in _groups(_places(snapshot, sorted(documents))):
         texts = [documents[place.key].text for place in group]
         counts = [place.tokens.stop - place.tokens.start for place in group]
+        similarities = _similarities(snapshot, group, asked, workers)
         passages = passages_of_all(
-            texts, _spans(group), counts, _similarities(snapshot, group, asked, workers), n_passages
+            texts, _spans(group), counts, similarities, config.passages, config.passage_sentences
         )
         found.update(zip((place.key for place in group), passages, strict=True))
     return found
+
+
+def best_tokens(
+    snapshot: Snapshot, keys: Sequence[int], query: Float32Array, workers: Workers
+) -> dict[int, BestTokens]:
+    """Which tokens of documents the query matches, by key.
+
+    Args:
+        snapshot: The commit that the documents are of.
+        keys: Of the documents.
+        query: ``(Q, D) float32``.
+        workers: Threads to spread over.
+    """
+    asked = _as_stored(snapshot, query)
+    found = {}
+    for place in _places(snapshot, sorted(keys)):
+        similarities = _similarities(snapshot, [place], asked, workers)
+        found[place.key] = BestTokens(similarities.max(axis=0), _spans([place])[similarities.argmax(axis=0)])
+    return found
+
+
+def local_scores(snapshot: Snapshot, keys: Sequence[int], query: Float32Array, workers: Workers) -> dict[int, float]:
+    """MaxSim of the best tokens in a row, of those documents that have more tokens than that.
+
+    Args:
+        snapshot: The commit that the documents are of.
+        keys: Of the documents.
+        query: ``(Q, D) float32``.
+        workers: Threads to spread over.
+    """
+    asked = _as_stored(snapshot, query)
+    long = (p for p in _places(snapshot, sorted(keys)) if p.tokens.stop - p.tokens.start > LOCAL_TOKENS)
+    return {place.key: local_score(_similarities(snapshot, [place], asked, workers)) for place in long}
+
+
+def _as_stored(snapshot: Snapshot, query: Float32Array) -> Float32Array:
+    # stored vectors are rotated once an index is compressed
+    return query if snapshot.codec is None else snapshot.codec.rotate(query)
 
 
 def _spans(group: Sequence[_Place]) -> NDArray[np.int32]:

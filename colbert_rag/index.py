@@ -14,6 +14,7 @@ from colbert_rag.asking import Asking, Terms
 from colbert_rag.callers import caller_errors_raised
 from colbert_rag.codec import require_faiss
 from colbert_rag.errors import IndexExistsError, IndexNotFoundError, InvalidDocumentError, ModelMismatchError
+from colbert_rag.explaining import explain
 from colbert_rag.ingest import write_session
 from colbert_rag.inspection import index_info, verify_index
 from colbert_rag.models import NO_MODEL, check_dim, check_same_model, encoder_for, model_record
@@ -21,6 +22,7 @@ from colbert_rag.selection import CheckedFilter, Filter, checked_filter, selecte
 from colbert_rag.storage import Catalog, IndexSettings, create_catalog
 from colbert_rag.types import (
     Document,
+    Explanation,
     Float32Array,
     Hit,
     IndexInfo,
@@ -32,7 +34,7 @@ from colbert_rag.types import (
     TokenVectors,
     VerifyReport,
 )
-from colbert_rag.validation import check_create_options, check_ids, check_limit, check_timeout
+from colbert_rag.validation import check_create_options, check_ids, check_limit, check_pool_factor, check_timeout
 from colbert_rag.writing import encode_documents, write_documents
 
 __all__ = ["Index"]
@@ -72,6 +74,7 @@ class Index:
         *,
         dim: int | None = None,
         bits: Literal[1, 2, 4, 8] = 4,
+        pool_factor: Literal[1, 2, 3, 4] = 1,
         exact_tokens: int = 50_000,
         probe_tokens: int = 10_000_000,
         lock_timeout_s: float = 30.0,
@@ -83,6 +86,8 @@ class Index:
             encoder: An encoder, or a model's name or path; None for the built-in model.
             dim: Given instead of an encoder, the index takes vectors only, of this dimension.
             bits: Bits per dimension once the index is compressed.
+            pool_factor: Keep about one of this many token vectors of each document, the means of tokens that resemble
+                one another; queries are left as they are. What it costs: docs/benchmarks.md.
             exact_tokens: The number of tokens from which on it is compressed.
             probe_tokens: The number of tokens from which on a segment gets inverted lists.
             lock_timeout_s: How long a write waits for another writer.
@@ -94,6 +99,7 @@ class Index:
         """
         check_timeout(lock_timeout_s)
         check_create_options(encoder, dim, bits, exact_tokens, probe_tokens)
+        check_pool_factor(pool_factor)
         require_faiss()
         chosen = None if dim is not None else encoder_for(encoder)
         settings = IndexSettings(
@@ -103,6 +109,7 @@ class Index:
             probe_tokens=probe_tokens,
             seed=0,
             model=model_record(chosen),
+            pool_factor=int(pool_factor),
         )
         folder = Path(path).absolute()
         create_catalog(folder, settings)
@@ -211,7 +218,8 @@ class Index:
             documents: With ids that are new to the index.
             commit_every: Commit after this many documents, so that an interrupt loses less; then each
                 of these parts is all or nothing by itself.
-            progress: Told the stages "index" (documents), "train" and "pack".
+            progress: Told the stages "encode" (tokens; their total is an estimate until the last documents), "index"
+                (documents), "train" and "pack".
 
         Returns:
             The number of documents added.
@@ -272,7 +280,7 @@ class Index:
                     vectors[document.id] = tokens
                 yield document
 
-        def encode(chunk: Sequence[Document]) -> list[TokenVectors]:
+        def encode(chunk: Sequence[Document], _: Progress) -> list[TokenVectors]:
             return [vectors.pop(document.id) for document in chunk]
 
         return write_documents(self._path, self._catalog, stripped(), encode, progress or _silent, replace=False)
@@ -286,8 +294,8 @@ class Index:
         replace: bool,
         replacing: CheckedFilter | None = None,
     ) -> int:
-        def encode(chunk: Sequence[Document]) -> list[TokenVectors]:
-            return encode_documents(self.encoder, chunk)
+        def encode(chunk: Sequence[Document], progress: Progress) -> list[TokenVectors]:
+            return encode_documents(self.encoder, chunk, progress)
 
         return write_documents(
             self._path,
@@ -464,6 +472,36 @@ class Index:
             InvalidQueryError: vectors are refused: shape, type, not finite, not of unit length.
         """
         return self._asking.vectors(queries, Terms.of(k, "maxsim", filter, config))
+
+    def explain(
+        self,
+        query: str,
+        ids: Iterable[str] | None = None,
+        *,
+        k: int = 3,
+        mode: Mode = "maxsim",
+        filter: Filter | None = None,
+        config: SearchConfig = _DEFAULT,
+    ) -> list[Explanation]:
+        """Like :meth:`search`, and which token of each document every token of the query matched.
+
+        It is read off the stored vectors; no document is encoded again. MaxSim is the sum of the
+        similarities (ColBERT, arXiv 2004.12832, section 3.3), so in mode "maxsim" they say where a score comes from.
+
+        Args:
+            query: As in :meth:`search`.
+            ids: The documents to explain instead of the best ``k``; not together with a filter.
+            k: As in :meth:`search`.
+            mode: As in :meth:`search`.
+            filter: As in :meth:`search`.
+            config: As in :meth:`search`.
+
+        Raises:
+            InvalidQueryError: as in :meth:`search`, or no document is found for one of the ids.
+            ModelMismatchError: the index takes vectors only.
+        """
+        wanted = None if ids is None else list(dict.fromkeys(check_ids(ids)))
+        return explain(self._answers, self.encoder, query, wanted, Terms.of(k, mode, filter, config))
 
     def info(self) -> IndexInfo:
         """What the index holds and how large it is."""

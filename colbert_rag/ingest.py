@@ -9,7 +9,7 @@ from types import TracebackType
 
 import numpy as np
 
-from colbert_rag.codec import Codec
+from colbert_rag.codec import Codec, pool_tokens
 from colbert_rag.errors import DuplicateIdError
 from colbert_rag.merging import columns_of, finish_segment, merge, save_codec, segments_to_merge, train_on
 from colbert_rag.search import SegmentView, column_shape, open_snapshot, view_of
@@ -107,7 +107,7 @@ class WriteSession:
             check_token_vectors(document, vectors, self._settings.dim)
         if replace:
             self._writing.remove_documents(self._writing.find([document.id for document in wanted]))
-        self._append(wanted, tokens)
+        self._append(wanted, [pool_tokens(vectors, self._settings.pool_factor) for vectors in tokens])
         return len(wanted)
 
     def _unchanged_left_out(self, documents: Sequence[Document]) -> list[Document]:

@@ -38,6 +38,7 @@ def index_info(root: Path, catalog: Catalog) -> IndexInfo:
         n_segments=len(state.segments),
         dim=state.settings.dim,
         bits=state.settings.bits,
+        pool_factor=state.settings.pool_factor,
         is_compressed=state.codec is not None,
         n_centroids=0 if state.codec is None else state.codec.n_centroids,
         codec_tokens=0 if state.codec is None else state.codec.trained_on,

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from colbert_rag.errors import CorruptIndexError
-from colbert_rag.evidence import token_vectors
+from colbert_rag.evidence import local_scores, token_vectors
 from colbert_rag.search import (
     Snapshot,
     Workers,
@@ -64,15 +64,17 @@ class Scope:
 
 def rankings(scope: Scope, questions: Sequence[Question], k: int, mode: Mode, config: SearchConfig) -> list[Scored]:
     """The best ``k`` documents for each question; equal scores are ordered by id."""
-    depth = max(k, config.fetch_k) if config.diversity else k
+    depth = max(k, config.fetch_k) if config.diversity or config.locality else k
     if mode == "bm25":
         found = [scope.reading.bm25(question.text, depth, scope.allowed) for question in questions]
     elif mode == "maxsim":
         found = _by_maxsim(scope, questions, depth, config)
+        if config.locality:
+            found = [_localised(scope, q, scored, config) for q, scored in zip(questions, found, strict=True)]
     else:
         found = _by_both(scope, questions, depth, config)
     if not config.diversity:
-        return found
+        return [scored[:k] for scored in found]
     return [_spread_out(scope, q, scored, k, mode, config) for q, scored in zip(questions, found, strict=True)]
 
 
@@ -91,6 +93,14 @@ def _by_maxsim(scope: Scope, questions: Sequence[Question], k: int, config: Sear
     return [_cut(part, ids, k) for part in scores]
 
 
+def _localised(scope: Scope, question: Question, scored: Scored, config: SearchConfig) -> Scored:
+    """The same documents, the long ones scored by their best place too."""
+    mixed = dict(scored)
+    best = local_scores(scope.snapshot(), list(mixed), question.vectors, scope.workers)
+    mixed |= {key: (1 - config.locality) * mixed[key] + config.locality * local for key, local in best.items()}
+    return _cut(mixed, _ids(scope, set(mixed)), len(mixed))
+
+
 def _ids(scope: Scope, keys: set[int]) -> dict[int, str]:
     ids = scope.reading.ids_of(list(keys))
     if len(ids) < len(keys):
@@ -105,7 +115,7 @@ def _cut(scores: dict[int, float], ids: dict[int, str], k: int) -> Scored:
 
 
 def _by_both(scope: Scope, questions: Sequence[Question], k: int, config: SearchConfig) -> list[Scored]:
-    depth = max(k, _FUSION_DEPTH)
+    depth, n_best = max(k, _FUSION_DEPTH), max(k, config.fetch_k)
     by_vectors = _by_maxsim(scope, questions, depth, config)
     by_words = [scope.reading.bm25(question.text, depth, scope.allowed) for question in questions]
     found = []
@@ -114,21 +124,39 @@ def _by_both(scope: Scope, questions: Sequence[Question], k: int, config: Search
             share = _RANK_SHARE if config.maxsim_weight is None else config.maxsim_weight
             # doubled, so that even weights give the scores of the paper
             weights = (2 * share, 2 - 2 * share)
-            totals = reciprocal_rank_fusion([[key for key, _ in part] for part in (semantic, lexical)], weights)
+            near = semantic[:n_best]
+            if config.locality:
+                near = _localised(scope, question, near, config)
+            parts = (near + semantic[n_best:], lexical)
+            totals = reciprocal_rank_fusion([[key for key, _ in part] for part in parts], weights)
         else:
             share = _SCORE_SHARE if config.maxsim_weight is None else config.maxsim_weight
-            totals = _weighted(scope, question, semantic, lexical, share)
+            totals = _weighted(scope, question, semantic, lexical, share, n_best, config)
         found.append(_cut(totals, _ids(scope, set(totals)), k))
     return found
 
 
-def _weighted(scope: Scope, question: Question, semantic: Scored, lexical: Scored, weight: float) -> dict[int, float]:
-    """Every document of either ranking with both of its scores."""
+def _weighted(
+    scope: Scope,
+    question: Question,
+    semantic: Scored,
+    lexical: Scored,
+    weight: float,
+    n_best: int,
+    config: SearchConfig,
+) -> dict[int, float]:
+    """Every document of either ranking with both of its scores; with locality, the best of them only."""
     keys = {key for key, _ in semantic} | {key for key, _ in lexical}
     vectors = dict(semantic) | exact_scores(scope, question, keys - dict(semantic).keys())
     words = dict(scope.reading.bm25(question.text, len(keys), keys)) if keys else {}
     # a document without the words has a BM25 of 0; no MaxSim comes near the least that it could be
-    return weighted_fusion((vectors, words), (weight, 1 - weight), (None, 0.0))
+    totals = weighted_fusion((vectors, words), (weight, 1 - weight), (None, 0.0))
+    if not config.locality:
+        return totals
+    best = [key for key, _ in _cut(totals, _ids(scope, set(totals)), n_best)]
+    vectors |= dict(_localised(scope, question, [(key, vectors[key]) for key in best], config))
+    totals = weighted_fusion((vectors, words), (weight, 1 - weight), (None, 0.0))
+    return {key: totals[key] for key in best}
 
 
 def exact_scores(scope: Scope, question: Question, keys: set[int]) -> dict[int, float]:

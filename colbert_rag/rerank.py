@@ -76,7 +76,13 @@ class Reranker:
         return EncodedTexts(tuple(document.text for document in documents), tuple(tokens))
 
     def rerank(
-        self, query: str, texts: Sequence[str | Document] | EncodedTexts, k: int | None = None, *, passages: int = 1
+        self,
+        query: str,
+        texts: Sequence[str | Document] | EncodedTexts,
+        k: int | None = None,
+        *,
+        passages: int = 1,
+        passage_sentences: int = 1,
     ) -> list[RankedText]:
         """Order texts by how well they answer a query.
 
@@ -85,6 +91,7 @@ class Reranker:
             texts: Texts or documents, or what :meth:`encode` made of them.
             k: How many to return; None for all.
             passages: Evidence passages per text.
+            passage_sentences: Sentences in a row that make a passage.
 
         Returns:
             Best first; equal scores keep the order of the input.
@@ -102,7 +109,8 @@ class Reranker:
         offsets = np.cumsum([0, *(len(t.vectors) for t in encoded.tokens)]).astype(np.int64)
         scores = maxsim(vectors, np.concatenate([t.vectors for t in encoded.tokens]), offsets)
         order = np.argsort(-scores, kind="stable")[:n]
-        return [self._ranked(int(i), float(scores[i]), encoded, vectors, passages) for i in order]
+        wanted = passages, passage_sentences
+        return [self._ranked(int(i), float(scores[i]), encoded, vectors, wanted) for i in order]
 
     @staticmethod
     def _ranked(
@@ -110,9 +118,9 @@ class Reranker:
         score: float,
         encoded: EncodedTexts,
         query: np.ndarray[tuple[int, int], np.dtype[np.float32]],
-        n: int,
+        wanted: tuple[int, int],
     ) -> RankedText:
         text, tokens = encoded.texts[position], encoded.tokens[position]
         similarities = token_similarities(query, tokens.vectors)
-        evidence = best_passages(text, tokens.spans, similarities, n) if n else ()
+        evidence = best_passages(text, tokens.spans, similarities, *wanted) if wanted[0] else ()
         return RankedText(position, score, text, evidence, min(1.0, max(0.0, score / len(query))))

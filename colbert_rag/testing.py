@@ -51,12 +51,14 @@ class HashEncoder:
 
     def encode_documents(self, texts: Sequence[str], *, progress: Progress | None = None) -> list[TokenVectors]:
         """Encode documents: ``float16`` vectors ``(T, D)`` and ``int32`` spans ``(T, 2)``, one row per word."""
-        documents = []
-        for number, text in enumerate(texts, start=1):
-            spans = [match.span() for match in WORD.finditer(text)] or [(0, 0)]
+        documents, done = [], 0
+        all_spans = [[match.span() for match in WORD.finditer(text)] or [(0, 0)] for text in texts]
+        total = sum(map(len, all_spans))
+        for text, spans in zip(texts, all_spans, strict=True):
             documents.append(TokenVectors(self._vectors(text).astype(np.float16), np.asarray(spans, np.int32)))
             if progress is not None:
-                progress("encode", number, len(texts))
+                done += len(spans)
+                progress("encode", done, total)
         return documents
 
     def encode_queries(self, texts: Sequence[str]) -> list[Float32Array]:

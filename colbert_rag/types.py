@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 __all__ = [
     "MODES",
     "Document",
+    "Explanation",
     "Float16Array",
     "Float32Array",
     "Hit",
@@ -20,8 +21,11 @@ __all__ = [
     "Mode",
     "Passage",
     "Progress",
+    "QueryToken",
     "SearchConfig",
     "TextEncoder",
+    "TokenLabel",
+    "TokenMatch",
     "TokenVectors",
     "VerifyReport",
 ]
@@ -126,6 +130,66 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLabel:
+    """What a vector of a query stands for.
+
+    Attributes:
+        text: The characters of the query, or the name of a token that stands for none of them ("[CLS]", "[MASK]").
+        start: Character offset in the query; None for such a token.
+        end: Character offset after the last character; None for such a token.
+    """
+
+    text: str
+    start: int | None = None
+    end: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenMatch:
+    """The token of a document that a token of the query matched best.
+
+    Attributes:
+        start: Character offset in the document's text.
+        end: Character offset after the last character; ``start`` for a token of no text or of the heading.
+        text: ``document.text[start:end]``.
+    """
+
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueryToken:
+    """A token of a query and what it found in a document.
+
+    Attributes:
+        label: What it stands for; empty where the encoder has no ``query_tokens``.
+        similarity: Cosine with the token of the document that is most like it: its part of MaxSim.
+        match: That token of the document; the first of equals.
+    """
+
+    label: TokenLabel
+    similarity: float
+    match: TokenMatch
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a document was found.
+
+    Attributes:
+        hit: The document as a search finds it. In mode "maxsim" its score is of all its tokens: a search that prunes
+            passes over some, which may have cost a few hundredths.
+        query_tokens: One for each vector of the query, in order. In mode "maxsim" their similarities add up to
+            ``hit.score``, but for rounding.
+    """
+
+    hit: Hit
+    query_tokens: tuple[QueryToken, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SearchConfig:
     """How hard a search tries; the defaults are measured in docs/benchmarks.md.
 
@@ -135,21 +199,27 @@ class SearchConfig:
         n_probe: Inverted lists opened per query token, where a segment is probed and not scanned.
         exact: Score every document with its decoded vectors, no pruning at all.
         passages: Evidence passages per hit; 0 turns them off.
+        passage_sentences: Sentences in a row that make a passage; passages of a hit do not overlap.
         fusion: How mode "hybrid" joins its two rankings: "weighted" by scores, "rrf" by ranks.
         maxsim_weight: The share of MaxSim in the fusion, 0 to 1; BM25 has the rest. None: 0.7 by scores,
             0.5 by ranks.
         diversity: 0 ranks by score alone; towards 1, hits that resemble a hit above them fall back
             (maximal marginal relevance, Carbonell and Goldstein 1998; its lambda is ``1 - diversity``).
-        fetch_k: The best documents that diversity chooses from; ``k`` where that is more.
+        locality: 0 scores a document by all of its tokens, as MaxSim is defined. Towards 1, its best 256 tokens in
+            a row have this share in the score of a longer document, so that matches scattered over a long text count
+            less than one place that answers.
+        fetch_k: The best documents that diversity and locality choose from; ``k`` where that is more.
     """
 
     n_candidates: int = 128
     n_probe: int = 8
     exact: bool = False
     passages: int = 1
+    passage_sentences: int = 1
     fusion: Literal["weighted", "rrf"] = "weighted"
     maxsim_weight: float | None = None
     diversity: float = 0.0
+    locality: float = 0.0
     fetch_k: int = 20
 
 
@@ -165,6 +235,7 @@ class IndexInfo:
     n_segments: int
     dim: int
     bits: int
+    pool_factor: int
     is_compressed: bool
     n_centroids: int
     codec_tokens: int

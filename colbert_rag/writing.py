@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from colbert_rag.selection import CheckedFilter
 from colbert_rag.storage import Catalog
 from colbert_rag.types import Document, Progress, TextEncoder, TokenVectors
 from colbert_rag.validation import check_commit_every, check_documents, check_stream
+
+EncodeWithProgress = Callable[[Sequence[Document], Progress], Sequence[TokenVectors]]
 
 __all__ = ["batches_of", "chunks_of", "encode_documents", "write_documents"]
 
@@ -27,7 +29,7 @@ def write_documents(
     root: Path,
     catalog: Catalog,
     documents: Iterable[Document],
-    encode: Encode,
+    encode: EncodeWithProgress,
     progress: Progress,
     *,
     commit_every: int | None = None,
@@ -47,7 +49,9 @@ def write_documents(
     if isinstance(documents, Sequence):
         check_documents(documents)
     total = len(documents) if isinstance(documents, Sequence) else None
-    tell, vectors_of = _guarded(progress), _guarded_encode(encode)
+    tell = _guarded(progress)
+    tokens = _TokenCount(tell, None if total is None else sum(map(_characters, documents)))
+    vectors_of = _guarded_encode(lambda chunk: encode(chunk, tokens.of(chunk)))
     written = seen = 0
     with caller_errors_raised():
         batches = batches_of(_guarded_stream(documents), commit_every)
@@ -65,10 +69,12 @@ def write_documents(
     return written
 
 
-def encode_documents(encoder: TextEncoder, documents: Sequence[Document]) -> list[TokenVectors]:
+def encode_documents(
+    encoder: TextEncoder, documents: Sequence[Document], progress: Progress | None = None
+) -> list[TokenVectors]:
     """Token vectors of heading and text; spans count from the start of the text, those of a heading are empty."""
     texts = [d.heading + _AFTER_HEADING + d.text if d.heading else d.text for d in documents]
-    encoded = encoder.encode_documents(texts)
+    encoded = encoder.encode_documents(texts, progress=progress)
     if len(encoded) != len(documents):
         return encoded
     return [
@@ -128,10 +134,45 @@ def chunks_of(documents: Iterable[Document]) -> Iterator[list[Document]]:
     characters = 0
     for document in documents:
         chunk.append(document)
-        for part in (getattr(document, "heading", None), getattr(document, "text", None)):
-            characters += len(part) if isinstance(part, str) else 0
+        characters += _characters(document)
         if len(chunk) >= _CHUNK_DOCUMENTS or characters >= _CHUNK_CHARACTERS:
             yield chunk
             chunk, characters = [], 0
     if chunk:
         yield chunk
+
+
+def _characters(document: object) -> int:
+    parts = (getattr(document, "heading", None), getattr(document, "text", None))
+    return sum(len(part) for part in parts if isinstance(part, str))
+
+
+class _TokenCount:
+    """Joins the progress of the chunks into one of all documents, in tokens.
+
+    Args:
+        tell: Told "encode", the tokens done, and how many there will be.
+        total_characters: Of all documents, None where they are a stream. The number of tokens to come is taken from
+            it and the tokens for each character so far; it is exact from the last chunk on.
+    """
+
+    def __init__(self, tell: Progress, total_characters: int | None) -> None:
+        self._tell = tell
+        self._total_characters = total_characters
+        self._characters = self._tokens = 0
+
+    def of(self, chunk: Sequence[Document]) -> Progress:
+        """The progress of the next chunk."""
+        tokens_before = self._tokens
+        self._characters += sum(map(_characters, chunk))
+
+        def tell(stage: str, done: int, total: int | None) -> None:
+            self._tokens = tokens_before + done
+            self._tell(stage, self._tokens, None if total is None else self._expected(tokens_before + total))
+
+        return tell
+
+    def _expected(self, tokens: int) -> int | None:
+        if self._total_characters is None:
+            return None
+        return round(tokens * max(1.0, self._total_characters / max(1, self._characters)))

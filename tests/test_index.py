@@ -314,7 +314,7 @@ class TestWrites:
         told: list[tuple[str, int, int | None]] = []
         new_index(exact_tokens=100).add(documents, progress=lambda *event: told.append(event))
         assert ("index", 200, 200) in told
-        assert {stage for stage, _, _ in told} == {"index", "train", "pack"}
+        assert {stage for stage, _, _ in told} == {"encode", "index", "train", "pack"}
 
     def test_metadata_and_text_round_trip_exactly(self, new_index: NewIndex):
         index = new_index()

@@ -180,6 +180,59 @@ class TestCompression:
         assert_holds(index, path, documents(0, 2))
 
 
+class TestPooling:
+    """A pooled index keeps about one of ``pool_factor`` token vectors, however its documents came in."""
+
+    @pytest.fixture(params=[NEVER, 20], ids=["plain", "compressed"])
+    def index(self, request, make):
+        return make(pool_factor=2, exact_tokens=request.param)
+
+    def test_documents_are_pooled_and_queries_are_not(self, index, path):
+        index.add(documents(0, 20))
+        # three words each
+        assert (index.info().pool_factor, index.info().n_tokens) == (2, 40)
+        assert_holds(index, path, documents(0, 20))
+        hit = index.search("word7 alpha0 beta0 word7", k=1)[0]
+        assert hit.id == "d7"
+        assert hit.score > 2.5
+        assert hit.relevance == pytest.approx(hit.score / 4)
+
+    def test_vectors_made_elsewhere_are_pooled_as_those_of_the_encoder_are(self, index, path, tmp_path):
+        index.add(documents(0, 20))
+        texts = [document.text for document in documents(0, 20)]
+        vectors = HashEncoder(16).encode_documents(texts)
+        exact = 20 if index.info().is_compressed else NEVER
+        with Index.create(tmp_path / "other", dim=16, pool_factor=2, exact_tokens=exact) as other:
+            other.add_vectors(zip(documents(0, 20), vectors, strict=True))
+            query = HashEncoder(16).encode_queries(["word3 alpha3 beta0"])
+            assert other.search_vectors(query) == index.search_vectors(query)
+
+    def test_evidence_points_at_whole_words(self, index, path):
+        text = "one two three four five six seven eight nine ten"
+        index.add([Document("a", text), *documents(0, 20)])
+        passage = index.search("one two three four five six seven eight nine ten", k=1)[0].passages[0]
+        assert passage.text == text
+        assert passage.matches
+        edges = {0, len(text), *(n for n, c in enumerate(text) if c == " "), *(text.find(w) for w in text.split())}
+        assert {edge for match in passage.matches for edge in match} <= edges
+
+    def test_upsert_leaves_unchanged_documents_alone(self, index, path):
+        index.add(documents(0, 20))
+        assert index.upsert(documents(0, 20)) == 0
+        assert index.upsert([*documents(0, 19), Document("d19", "a b c d e f")]) == 1
+        assert index.info().n_tokens == 19 * 2 + 3
+        assert index.verify().problems == ()
+
+    def test_the_factor_is_known_again_and_compacting_pools_nothing_twice(self, index, path):
+        index.add(documents(0, 20))
+        index.delete(["d0"])
+        with Index.open(path, HashEncoder(16)) as again:
+            again.add(documents(20, 30))
+            again.compact()
+            assert (again.info().pool_factor, again.info().n_tokens) == (2, 29 * 2)
+            assert again.verify().problems == ()
+
+
 class TestInterruption:
     """After any interruption the index is at its last commit; the next write leaves no stray folder."""
 

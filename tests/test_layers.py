@@ -21,9 +21,9 @@ LAYERS = {
     3: {
         *("index", "rerank", "models", "callers"),
         *("writing", "ingest", "merging", "inspection"),
-        *("asking", "coalescing", "selection", "answers", "rankings", "evidence"),
+        *("asking", "coalescing", "selection", "answers", "rankings", "evidence", "context", "explaining"),
     },
-    4: {"cli", "readers", "evaluation", "demo", "__main__"},
+    4: {"cli", "readers", "report", "evaluation", "demo", "__main__"},
 }
 LAYER_OF = {part: layer for layer, parts in LAYERS.items() for part in parts}
 # the package itself only re-exports: it may name any layer, and no module may import it

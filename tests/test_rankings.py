@@ -146,3 +146,53 @@ def test_each_fusion_has_a_share_of_its_own_where_none_is_given(index, fusion, s
     given = scores(index, "hybrid", config=SearchConfig(fusion=fusion, maxsim_weight=share))
     assert scores(index, "hybrid", config=SearchConfig(fusion=fusion)) == given
     assert SearchConfig().fusion == "weighted"
+
+
+class TestLocality:
+    """Documents whose matches stand together, against longer ones that have them scattered, or slightly more."""
+
+    QUERY = "amber birch cedar"
+    FILLER = "kelp lagoon meadow nectar orchid prairie quartz river spruce thistle"
+
+    @pytest.fixture(params=[10**9, 1], ids=["exact", "compressed"])
+    def index(self, new_index, request):
+        fill = f"{self.FILLER} " * 40
+        index = new_index(exact_tokens=request.param)
+        scattered = f"amber {fill} birch {fill} cedar"
+        together = f"{fill} amber birch umber {fill} {fill}"
+        index.add([Document("scattered", scattered), Document("together", together), Document("short", "amber")])
+        return index
+
+    def found(self, index, mode="maxsim", **options):
+        return {h.id: h.score for h in index.search(self.QUERY, k=3, mode=mode, config=SearchConfig(**options))}
+
+    def test_without_it_the_document_with_more_matches_anywhere_is_first(self, index):
+        assert next(iter(self.found(index))) == "scattered"
+
+    def test_with_it_the_one_with_its_matches_at_one_place_is_first(self, index):
+        assert next(iter(self.found(index, locality=0.9))) == "together"
+
+    def test_a_score_is_the_mix_of_the_whole_document_and_of_its_best_place(self, index):
+        whole, mixed = self.found(index, exact=True), self.found(index, exact=True, locality=0.5)
+        # one of the three words at a time stands within 256 tokens of "scattered"
+        place = self.found(index, exact=True, locality=1.0)
+        assert place["scattered"] < whole["scattered"] - 0.5
+        for name in whole:
+            assert mixed[name] == pytest.approx((whole[name] + place[name]) / 2, abs=2e-3)
+
+    def test_a_document_within_the_window_keeps_its_score(self, index):
+        assert self.found(index, locality=1.0)["short"] == pytest.approx(self.found(index)["short"], abs=1e-6)
+
+    @pytest.mark.parametrize("fusion", ["weighted", "rrf"])
+    def test_hybrid_ranks_by_it_too(self, index, fusion):
+        options = {"fusion": fusion, "maxsim_weight": 1.0}
+        assert next(iter(self.found(index, "hybrid", **options))) == "scattered"
+        assert next(iter(self.found(index, "hybrid", **options, locality=0.9))) == "together"
+
+    def test_words_alone_are_ranked_as_ever(self, index):
+        assert self.found(index, "bm25", locality=1.0) == self.found(index, "bm25")
+
+    def test_k_beyond_fetch_k_gives_every_document(self, index):
+        for mode in ("maxsim", "hybrid"):
+            assert len(self.found(index, mode, locality=0.5, fetch_k=1)) == 3
+            assert len(index.search(self.QUERY, k=1, mode=mode, config=SearchConfig(locality=0.5))) == 1

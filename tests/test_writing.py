@@ -126,3 +126,32 @@ class TestCallersErrors:
             with pytest.raises(sqlite3.OperationalError, match="mine, not yours"):
                 use()
         assert len(index) == 1
+
+
+class TestProgressOverTokens:
+    DOCUMENTS = tuple(Document(f"d{n:03}", "word " * (n + 1)) for n in range(600))
+    N_TOKENS = sum(n + 1 for n in range(600))
+
+    def told(self, index, documents, **options):
+        events = []
+        index.upsert(documents, progress=lambda *event: events.append(event), **options)
+        return [(done, total) for stage, done, total in events if stage == "encode"]
+
+    def test_of_a_list_rises_over_all_chunks_to_the_total(self, new_index):
+        told = self.told(new_index(), list(self.DOCUMENTS))
+        done = [n for n, _ in told]
+        assert done == sorted(done)
+        assert told[-1] == (self.N_TOKENS, self.N_TOKENS)
+        assert all(n <= total for n, total in told)
+
+    def test_of_a_list_is_estimated_close_to_the_truth_from_the_first_chunk_on(self, new_index):
+        assert self.told(new_index(), list(self.DOCUMENTS))[0][1] == pytest.approx(self.N_TOKENS, rel=0.1)
+
+    def test_goes_on_over_commits(self, new_index):
+        told = self.told(new_index(), list(self.DOCUMENTS), commit_every=100)
+        assert told[-1] == (self.N_TOKENS, self.N_TOKENS)
+
+    def test_of_a_stream_has_no_total(self, new_index):
+        told = self.told(new_index(), (document for document in self.DOCUMENTS))
+        assert {total for _, total in told} == {None}
+        assert told[-1][0] == self.N_TOKENS

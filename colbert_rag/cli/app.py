@@ -8,6 +8,7 @@ import typer
 
 from colbert_rag.cli.demo import demo
 from colbert_rag.cli.evaluating import evaluate_index
+from colbert_rag.cli.explaining import explain_hits
 from colbert_rag.cli.indexing import index_files
 from colbert_rag.cli.searching import search_index
 from colbert_rag.cli.upkeep import compact, info, verify
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 app.command("index")(index_files)
 app.command("search")(search_index)
+app.command("explain")(explain_hits)
 app.command("eval")(evaluate_index)
 app.command("info")(info)
 app.command("verify")(verify)

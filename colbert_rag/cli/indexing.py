@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from colbert_rag import Index
 
 __all__ = ["index_files"]
-
-Bits: TypeAlias = Literal[1, 2, 4, 8]
 
 # often enough to lose little at an interrupt, seldom enough to keep segments few
 COMMIT_EVERY = 10_000
@@ -38,6 +37,10 @@ def index_files(
     ] = None,
     bits: Annotated[
         int | None, typer.Option(help="Bits per dimension of a new index: 1, 2, 4 or 8. Default: 4.")
+    ] = None,
+    pool_factor: Annotated[
+        int | None,
+        typer.Option(help="Keep about one of so many token vectors in a new index: 1 to 4. Default: 1, all of them."),
     ] = None,
     upsert: Annotated[bool, typer.Option("--upsert", help="Replace documents that are in the index already.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
@@ -60,7 +63,8 @@ def index_files(
     """
     start = time.perf_counter()
     corpus = Corpus(paths)
-    with _open_or_create(into, model, bits) as index, progress_bars(is_quiet=quiet or as_json) as progress:
+    index = _open_or_create(into, model, bits=bits, pool_factor=pool_factor)
+    with index, progress_bars(is_quiet=quiet or as_json) as progress:
         n_added = _add(index, corpus, upsert, progress)
         n_documents = len(index)
     seconds = time.perf_counter() - start
@@ -74,18 +78,21 @@ def index_files(
         _report_skipped(corpus.skipped)
 
 
-def _open_or_create(path: Path, model: str | None, bits: int | None) -> Index:
+def _open_or_create(path: Path, model: str | None, **options: int | None) -> Index:
     from colbert_rag import Index
 
     encoder = chosen_encoder(model)
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     try:
         index = Index.open(path, encoder)
     except IndexNotFoundError:
-        return Index.create(path, encoder, bits=cast(Bits, 4 if bits is None else bits))
-    if bits is not None and bits != index.info().bits:
-        found = index.info().bits
-        index.close()
-        raise typer.BadParameter(f"{path} was created with {found} bits; leave --bits out, or create a new index")
+        return Index.create(path, encoder, **given)
+    created = asdict(index.info())
+    for name, value in given.items():
+        if value != created[name]:
+            index.close()
+            option = "--" + name.replace("_", "-")
+            raise typer.BadParameter(f"{path} has {option} {created[name]}; leave it out, or create a new index")
     return index
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,9 +16,9 @@ from colbert_rag.cli.encoders import chosen_encoder
 from colbert_rag.cli.output import emit_json, output_console, say
 from colbert_rag.cli.text import excerpt, printable
 from colbert_rag.errors import InvalidFilterError
-from colbert_rag.types import Hit, Mode
+from colbert_rag.types import Hit, Mode, SearchConfig
 
-__all__ = ["hits_table", "search_index"]
+__all__ = ["hits_table", "parsed_filter", "search_index"]
 
 
 def search_index(
@@ -35,7 +35,8 @@ def search_index(
     model: Annotated[
         str | None, typer.Option(metavar="NAME", help="Where the index's own model is now, if it has moved.")
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="Show whole documents, not the best passage.")] = False,
+    passages: Annotated[int, typer.Option(metavar="N", min=1, help="Passages of each document, best first.")] = 1,
+    full: Annotated[bool, typer.Option("--full", help="Show whole documents, not the best passages.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the hits as JSON.")] = False,
 ) -> None:
     """Ask an index a question: the best documents, each with the passage that answers, matched words marked.
@@ -48,13 +49,15 @@ def search_index(
 
     - `colbert-rag search handbook.index "notice period" --filter '{"year": {"$gte": 2020}}'`
 
+    - `colbert-rag search handbook.index "notice period" --passages 3`
+
     - `colbert-rag search handbook.index "notice period" --json | jq '.[0].id'`
     """
     from colbert_rag import Index
 
-    condition = None if chosen is None else _parsed(chosen)
+    condition, config = parsed_filter(chosen), SearchConfig(passages=passages)
     with Index.open(path, chosen_encoder(model), read_only=True) as index:
-        hits = index.search(question, k, mode=mode, filter=condition)
+        hits = index.search(question, k, mode=mode, filter=condition, config=config)
     if as_json:
         emit_json([asdict(hit) for hit in hits])
     elif hits:
@@ -63,9 +66,14 @@ def search_index(
         say("no document matches")
 
 
-def _parsed(chosen: str) -> Any:
+def parsed_filter(chosen: str | None) -> Any:
+    """Return what ``--filter`` holds; None where it was not given.
+
+    Raises:
+        InvalidFilterError: it is not JSON.
+    """
     try:
-        return json.loads(chosen)
+        return None if chosen is None else json.loads(chosen)
     except ValueError as err:
         msg = f'--filter is not JSON ({err}); expected an object such as \'{{"year": {{"$gte": 2020}}}}\'.'
         raise InvalidFilterError(msg) from err
@@ -79,5 +87,11 @@ def hits_table(hits: list[Hit], *, is_full: bool = False, marks: list[str] | Non
         name = Text(printable(hit.id), overflow="fold")
         if marks:
             name.append(f"\n{marks[rank - 1]}", style="bold")
-        table.add_row(str(rank), f"{hit.score:.2f}", name, excerpt(hit, is_full=is_full))
+        table.add_row(str(rank), f"{hit.score:.2f}", name, excerpt(hit, is_full=True) if is_full else _evidence(hit))
     return table
+
+
+def _evidence(hit: Hit) -> Text:
+    """Every passage of a hit, one below the other."""
+    alone = [replace(hit, passages=(passage,)) for passage in hit.passages] or [hit]
+    return Text("\n").join(map(excerpt, alone))

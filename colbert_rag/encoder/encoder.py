@@ -17,7 +17,9 @@ from colbert_rag.encoder.builtin import BUILTIN, load_builtin
 from colbert_rag.encoder.documents import assemble, split
 from colbert_rag.encoder.fingerprint import describe
 from colbert_rag.encoder.loading import Checkpoint, load_checkpoint, set_query_length
+from colbert_rag.encoder.precision import Precision
 from colbert_rag.encoder.query_cache import QueryCache
+from colbert_rag.encoder.query_tokens import query_labels
 from colbert_rag.encoder.settings import EncoderSettings, check_texts
 from colbert_rag.encoder.token_model import Encoded, Task, TokenModel
 from colbert_rag.encoder.tokenise import IdArray
@@ -27,7 +29,7 @@ from colbert_rag.errors import (
     ModelNotFoundError,
     ModelUnsupportedError,
 )
-from colbert_rag.types import Float32Array, JsonValue, Progress, TokenVectors
+from colbert_rag.types import Float32Array, JsonValue, Progress, TokenLabel, TokenVectors
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
@@ -59,6 +61,8 @@ class Encoder:
         batch_tokens: Tokens of a mini-batch, padding included; None for 2,048 on a CPU, where larger ones
             are slower and keep queries waiting, and 16,384 elsewhere.
         window_overlap: Tokens that neighbouring windows share at least.
+        precision: "float32", "bfloat16", or "auto", which encodes documents in bfloat16 on a device that computes
+            faster in it. Queries are always encoded in the precision of the model's weights.
         trust_remote_code: Whether code that comes with the checkpoint may run.
         revision: Branch, tag or commit on the hub.
         local_files_only: Whether the hub must not be asked.
@@ -80,6 +84,7 @@ class Encoder:
         query_length: int | None = None,
         batch_tokens: int | None = None,
         window_overlap: int = 128,
+        precision: Precision = "auto",
         trust_remote_code: bool = False,
         revision: str | None = None,
         local_files_only: bool = False,
@@ -92,6 +97,7 @@ class Encoder:
             query_length=query_length,
             batch_tokens=batch_tokens,
             window_overlap=window_overlap,
+            precision=precision,
             trust_remote_code=trust_remote_code,
             revision=revision,
             local_files_only=local_files_only,
@@ -117,6 +123,77 @@ class Encoder:
             )
         keys = ("revision", "dim", "document_length", "query_length", "window_overlap")
         return cls(fingerprint["model"], **{key: fingerprint[key] for key in keys if fingerprint.get(key) is not None})
+
+    @classmethod
+    def adapt(
+        cls,
+        model: str | os.PathLike[str] | None,
+        texts: Sequence[str],
+        path: str | os.PathLike[str],
+        *,
+        dim: int | None = 128,
+        device: str | None = None,
+        revision: str | None = None,
+        trust_remote_code: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        max_tokens: int = 200_000,
+        progress: Progress | None = None,
+    ) -> Encoder:
+        """Make a plain text encoder a late-interaction model, fitted to your own texts and without training.
+
+        The backbone stays as it is. Its token vectors are projected onto the principal axes of those of a sample of
+        the texts, and the model is written in sentence-transformers' format: ``Encoder(path)``, an index made with
+        it, and ``sentence_transformers.MultiVectorEncoder(path)`` find it again. Punctuation gets no vectors in
+        documents. The query and document prompts of a sentence-embedding model are kept; its pooling, its head and
+        its own maximal length are not: the context is what the backbone's positions allow.
+
+        Args:
+            model: The hub name or the folder of a sentence-embedding model or of an encoder (BERT, RoBERTa,
+                ModernBERT, ...), its weights in safetensors files; None for the built-in model's backbone.
+            texts: Documents as they will be indexed, of any length.
+            path: Where the model is written: a folder that is new or empty. It appears complete or not at all.
+            dim: Dimensions of a token vector. None, or at least as many as the backbone has: all of its own, and
+                the texts are not used.
+            device: Where the model runs; None for the best there is.
+            revision: Branch, tag or commit on the hub.
+            trust_remote_code: Whether code that comes with the checkpoint may run.
+            local_files_only: Whether the hub must not be asked.
+            token: Access token for the hub.
+            max_tokens: Whole documents are drawn, the same in each run, until they hold so many tokens.
+            progress: Called as ``progress("fit", done, total)``, both in sampled documents.
+
+        Returns:
+            ``Encoder(path)``.
+
+        Raises:
+            IndexExistsError: something is at ``path`` already.
+            InvalidDocumentError: a text is not a string of characters, or the texts are too few for ``dim`` axes.
+            ModelNotFoundError: the model cannot be found.
+            ModelUnsupportedError: the model is no text encoder (generative, for images), or a late-interaction model
+                already, or lacks weights.
+            StorageError: the folder cannot be written.
+        """
+        # adapting encodes the texts with an Encoder
+        from colbert_rag.encoder.adapting import adapt
+
+        adapt(
+            model,
+            texts,
+            path,
+            dim=dim,
+            device=device,
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+            local_files_only=local_files_only,
+            token=token,
+            max_tokens=max_tokens,
+            progress=progress,
+        )
+        # a checkpoint with code of its own names it on the hub
+        return cls(
+            path, device=device, trust_remote_code=trust_remote_code, local_files_only=local_files_only, token=token
+        )
 
     @property
     def name(self) -> str:
@@ -194,6 +271,18 @@ class Encoder:
                 self._cache.put(text, known[text])
         return [known[text] for text in texts]
 
+    def query_tokens(self, text: str) -> list[TokenLabel]:
+        """What each vector of a query stands for: one label per row of ``encode_queries([text])[0]``, in order.
+
+        Raises:
+            InvalidQueryError: as for :meth:`encode_queries`.
+        """
+        check_texts([text], "query", InvalidQueryError)
+        model = self._loaded()
+        [tokens] = model.tokenise([text], "query")
+        _check_query_fits(text, len(tokens.ids), model.context)
+        return query_labels(model, text)
+
     def _encode_new_queries(self, texts: Sequence[str]) -> dict[str, Float32Array]:
         model = self._loaded()
         ids = {text: tokens.ids for text, tokens in zip(texts, model.tokenise(texts, "query"), strict=True)}
@@ -233,7 +322,7 @@ class Encoder:
         return self._token_model
 
     def _load(self) -> TokenModel:
-        model = TokenModel(self._load_model(), self._settings.dim)
+        model = TokenModel(self._load_model(), self._settings.dim, self._settings.precision)
         if self._window(model) > model.context:
             raise ModelUnsupportedError(
                 f"document_length={self._window(model):,} is more than the context of {self.name}, which is "

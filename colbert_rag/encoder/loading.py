@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from colbert_rag.encoder.jina import family_of
 from colbert_rag.errors import ModelNotFoundError, ModelUnsupportedError
 from colbert_rag.types import JsonValue
 
@@ -16,7 +17,16 @@ if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.base.modules import Transformer
 
-__all__ = ["Checkpoint", "load_checkpoint", "set_query_length", "text_transformer", "without_progress_bars"]
+__all__ = [
+    "Checkpoint",
+    "is_late_interaction",
+    "load_checkpoint",
+    "not_found",
+    "read_json",
+    "set_query_length",
+    "text_transformer",
+    "without_progress_bars",
+]
 
 # top-level settings that only PyLate wrote, before checkpoints named their model type
 PYLATE_SETTINGS = frozenset({"query_prefix", "document_prefix", "do_query_expansion", "attend_to_expansion_tokens"})
@@ -42,7 +52,9 @@ class Checkpoint:
 
 
 def load_checkpoint(checkpoint: Checkpoint, device: str | None) -> MultiVectorEncoder:
-    """Load a late-interaction checkpoint of any format that sentence-transformers reads.
+    """Load a late-interaction checkpoint of any format that sentence-transformers reads, and of Jina's.
+
+    Jina's checkpoints name remote code; ours is used instead, whether or not remote code is trusted.
 
     Args:
         checkpoint: Which one.
@@ -54,26 +66,29 @@ def load_checkpoint(checkpoint: Checkpoint, device: str | None) -> MultiVectorEn
             it is not trusted to run.
     """
     from safetensors import SafetensorError
-    from sentence_transformers import MultiVectorEncoder
 
-    if not _is_late_interaction(checkpoint):
+    if not is_late_interaction(checkpoint):
         raise ModelUnsupportedError(
             f"{checkpoint.name} is no late-interaction model: it brings no trained projection of token vectors, and "
             f"a random one would be put in its place. Name a ColBERT checkpoint, for example "
-            f"lightonai/GTE-ModernColBERT-v1, or train this one first."
+            f"lightonai/GTE-ModernColBERT-v1, or fit a projection to your own texts: "
+            f"Encoder.adapt({checkpoint.name!r}, texts, 'folder')."
         )
     try:
         with without_progress_bars():
-            return MultiVectorEncoder(
+            is_jina = family_of(read_json(checkpoint, "config.json") or {}) is not None
+            return _encoder_class(is_jina)(
                 checkpoint.name,
                 device=device,
-                trust_remote_code=checkpoint.trust_remote_code,
+                trust_remote_code=checkpoint.trust_remote_code and not is_jina,
                 revision=checkpoint.revision,
                 local_files_only=checkpoint.local_files_only,
                 token=checkpoint.token,
             )
+    except ModelUnsupportedError:
+        raise
     except OSError as error:
-        raise _not_found(checkpoint, str(error)) from error
+        raise not_found(checkpoint, str(error)) from error
     except (ValueError, SafetensorError) as error:
         raise ModelUnsupportedError(f"{checkpoint.name} cannot be loaded: {error}") from error
 
@@ -124,12 +139,22 @@ def without_progress_bars() -> Iterator[None]:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _is_late_interaction(checkpoint: Checkpoint) -> bool:
+def _encoder_class(is_jina: bool) -> type[MultiVectorEncoder]:
+    from sentence_transformers import MultiVectorEncoder
+
+    if not is_jina:
+        return MultiVectorEncoder
+    from colbert_rag.encoder.jina.model import JinaEncoder
+
+    return JinaEncoder
+
+
+def is_late_interaction(checkpoint: Checkpoint) -> bool:
     """Repeat sentence-transformers' choice of loader: only some of them bring a trained projection."""
-    config, modules = _read_json(checkpoint, "config.json"), _read_json(checkpoint, "modules.json")
+    config, modules = read_json(checkpoint, "config.json"), read_json(checkpoint, "modules.json")
     if config is None and modules is None:
-        raise _not_found(checkpoint, "neither config.json nor modules.json is there")
-    settings = _read_json(checkpoint, "config_sentence_transformers.json") or {}
+        raise not_found(checkpoint, "neither config.json nor modules.json is there")
+    settings = read_json(checkpoint, "config_sentence_transformers.json") or {}
     is_stanford = "HF_ColBERT" in ((config or {}).get("architectures") or [])
     if modules is None:
         return is_stanford
@@ -139,7 +164,13 @@ def _is_late_interaction(checkpoint: Checkpoint) -> bool:
     return is_stanford or (has_projection and not PYLATE_SETTINGS.isdisjoint(settings))
 
 
-def _read_json(checkpoint: Checkpoint, filename: str) -> JsonValue:
+def read_json(checkpoint: Checkpoint, filename: str) -> JsonValue:
+    """What one file of a checkpoint says; None where there is no such file.
+
+    Raises:
+        ModelNotFoundError: it could not be fetched.
+        ModelUnsupportedError: it is no JSON.
+    """
     from sentence_transformers.util import load_file_path
 
     try:
@@ -154,10 +185,11 @@ def _read_json(checkpoint: Checkpoint, filename: str) -> JsonValue:
     except json.JSONDecodeError as error:
         raise ModelUnsupportedError(f"{checkpoint.name}: {filename} is no JSON: {error}") from error
     except OSError as error:
-        raise _not_found(checkpoint, str(error)) from error
+        raise not_found(checkpoint, str(error)) from error
 
 
-def _not_found(checkpoint: Checkpoint, reason: str) -> ModelNotFoundError:
+def not_found(checkpoint: Checkpoint, reason: str) -> ModelNotFoundError:
+    """An error that says what to do where a checkpoint cannot be read."""
     where = f"revision {checkpoint.revision} of " if checkpoint.revision else ""
     return ModelNotFoundError(
         f"No model could be read from {where}{checkpoint.name!r}: {reason}. Check the spelling of the hub name or "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from colbert_rag.encoder.precision import PRECISIONS, Precision
 from colbert_rag.errors import InvalidDocumentError, InvalidQueryError, ModelUnsupportedError
 
 __all__ = ["EncoderSettings", "check_texts"]
@@ -19,6 +20,7 @@ class EncoderSettings:
     document_length: int | None
     query_length: int | None
     batch_tokens: int | None
+    precision: Precision
     window_overlap: int
     trust_remote_code: bool
     revision: str | None
@@ -28,6 +30,8 @@ class EncoderSettings:
         for name, least in (("dim", 1), ("document_length", 1), ("query_length", 1), ("batch_tokens", 1)):
             self._check_least(name, least)
         self._check_least("window_overlap", 0)
+        if self.precision not in PRECISIONS:
+            raise ModelUnsupportedError(f"precision must be one of {', '.join(PRECISIONS)}, found {self.precision!r}.")
 
     def _check_least(self, name: str, least: int) -> None:
         value = getattr(self, name)

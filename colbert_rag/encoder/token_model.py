@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from colbert_rag.encoder.fair_lock import FairLock
 from colbert_rag.encoder.loading import text_transformer
+from colbert_rag.encoder.precision import Precision, takes_bfloat16
 from colbert_rag.encoder.tokenise import IdArray, Tokeniser, Tokens
 from colbert_rag.errors import ModelUnsupportedError
 from colbert_rag.types import Float32Array
@@ -35,16 +36,18 @@ class TokenModel:
     Args:
         model: The loaded model; it is put into evaluation mode.
         dim: Leading dimensions that are kept; None for all of them.
+        precision: In which documents are encoded.
 
     Raises:
         ModelUnsupportedError: the model is built in a way that token spans cannot follow.
     """
 
-    def __init__(self, model: MultiVectorEncoder, dim: int | None = None) -> None:
+    def __init__(self, model: MultiVectorEncoder, dim: int | None = None, precision: Precision = "float32") -> None:
         _check_keeps_tokens(model)
         self._model = model
         self._transformer = text_transformer(model)
         self._lock = FairLock()
+        self._precision: Precision = precision
         self._tokeniser = Tokeniser(model.tokenizer)
         pad_id = model.tokenizer.pad_token_id
         self._pad_id = 0 if pad_id is None else int(pad_id)
@@ -109,7 +112,10 @@ class TokenModel:
         """
         import torch
 
-        with self._lock, torch.inference_mode():
+        device = self._model.device
+        is_half = task == "document" and takes_bfloat16(self._precision, device)
+        half = torch.autocast(device.type, torch.bfloat16, enabled=is_half)
+        with self._lock, torch.inference_mode(), half:
             output = self._model.eval()(self._features(batch), task=task)
             vectors = self._finish(output["token_embeddings"])
             vectors = vectors.half() if task == "document" else vectors

@@ -2,6 +2,7 @@
 
 from colbert_rag.search.diversity import diverse
 from colbert_rag.search.fusion import reciprocal_rank_fusion, weighted_fusion
+from colbert_rag.search.local import LOCAL_TOKENS, local_score
 from colbert_rag.search.passages import best_passages, passages_of_all, word_passages
 from colbert_rag.search.searcher import Ranking, rank
 from colbert_rag.search.snapshot import (
@@ -16,6 +17,7 @@ from colbert_rag.search.snapshot import (
 from colbert_rag.search.workers import Workers
 
 __all__ = [
+    "LOCAL_TOKENS",
     "Ranking",
     "SegmentView",
     "Snapshot",
@@ -23,6 +25,7 @@ __all__ = [
     "best_passages",
     "column_shape",
     "diverse",
+    "local_score",
     "narrowed",
     "open_codec",
     "open_snapshot",

@@ -70,7 +70,8 @@ def create_catalog(folder: Path, settings: IndexSettings) -> None:
         connection = sqlite3.connect(building, isolation_level=None)
         try:
             connection.executescript(SCHEMA)
-            connection.execute("INSERT INTO state VALUES (1, ?, NULL, 0, 1)", (settings.model_dump_json(),))
+            record = settings.model_dump_json(exclude_defaults=True)
+            connection.execute("INSERT INTO state VALUES (1, ?, NULL, 0, 1)", (record,))
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
         finally:
             connection.close()

@@ -46,7 +46,11 @@ class SegmentRecord(_Record):
 
 
 class IndexSettings(_Record):
-    """What is fixed when an index is created."""
+    """What is fixed when an index is created.
+
+    A setting with a default came later than the format: it is stored only where it differs, so that an older index
+    can be read, and a newer one that does without it can be read by an older version.
+    """
 
     dim: Annotated[int, Field(ge=1, le=1024)]
     bits: Literal[1, 2, 4, 8]
@@ -54,3 +58,4 @@ class IndexSettings(_Record):
     probe_tokens: Count
     seed: Count
     model: dict[str, Any]
+    pool_factor: Annotated[int, Field(ge=1, le=4)] = 1

@@ -16,6 +16,7 @@ __all__ = [
     "check_k",
     "check_limit",
     "check_mode",
+    "check_pool_factor",
     "check_queries",
     "check_search_config",
     "check_timeout",
@@ -23,10 +24,13 @@ __all__ = [
 
 _QUERY_BYTES = 1 << 20
 _MAX_K = 100_000
+# what it costs is measured so far, see docs/benchmarks.md
+_MAX_POOL_FACTOR = 4
 _CONFIG_RANGES = {
     "n_candidates": (1, 1_000_000),
     "n_probe": (1, 65_536),
     "passages": (0, 100),
+    "passage_sentences": (1, 100),
     "fetch_k": (1, 1_000),
 }
 
@@ -101,7 +105,7 @@ def check_search_config(config: object) -> SearchConfig:
         if not is_int(value, least, most):
             msg = f"SearchConfig.{name} must be an int from {least:,} to {most:,}, found {value!r}."
             raise InvalidQueryError(msg)
-    for name in ("maxsim_weight", "diversity"):
+    for name in ("maxsim_weight", "diversity", "locality"):
         value = getattr(config, name)
         if name == "maxsim_weight" and value is None:
             continue
@@ -116,6 +120,17 @@ def check_search_config(config: object) -> SearchConfig:
         msg = f"SearchConfig.fusion must be 'rrf' or 'weighted', found {config.fusion!r}."
         raise InvalidQueryError(msg)
     return config
+
+
+def check_pool_factor(value: object) -> None:
+    """How many token vectors of a document become one.
+
+    Raises:
+        InvalidQueryError: not an int of 1 to 4.
+    """
+    if not is_int(value, 1, _MAX_POOL_FACTOR):
+        msg = f"pool_factor must be an int from 1 (no pooling) to {_MAX_POOL_FACTOR}, found {value!r}."
+        raise InvalidQueryError(msg)
 
 
 def check_timeout(value: object) -> None:

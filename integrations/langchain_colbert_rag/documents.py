@@ -12,7 +12,7 @@ from langchain_core.documents import Document
 from colbert_rag import Document as CoreDocument
 from colbert_rag import Hit, InvalidArgumentError, InvalidDocumentError, Passage
 
-__all__ = ["evidence", "from_texts", "to_core", "to_langchain", "with_evidence"]
+__all__ = ["evidence", "from_texts", "passage_entries", "to_core", "to_langchain", "with_evidence"]
 
 # names that evidence has for itself in metadata
 RESERVED = ("relevance_score", "passages")
@@ -95,8 +95,12 @@ def evidence(relevance: float | None, passages: Iterable[Passage]) -> dict[str, 
         passages: Evidence, best first.
     """
     score = {} if relevance is None else {"relevance_score": relevance}
-    listed = [{"start": p.start, "end": p.end, "text": p.text, "score": p.score} for p in passages]
-    return {**score, "passages": listed}
+    return {**score, "passages": passage_entries(passages)}
+
+
+def passage_entries(passages: Iterable[Passage]) -> list[dict[str, Any]]:
+    """Passages as metadata holds them."""
+    return [{"start": p.start, "end": p.end, "text": p.text, "score": p.score} for p in passages]
 
 
 def with_evidence(document: Document, relevance: float | None, passages: Iterable[Passage]) -> Document:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from langchain_core.callbacks import Callbacks
@@ -10,9 +10,9 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.runnables import Runnable, RunnableLambda
 from pydantic import ConfigDict, Field, field_validator
 
-from colbert_rag import Reranker
+from colbert_rag import Reranker, passages_to_fill
 from langchain_colbert_rag.arguments import check_encoder
-from langchain_colbert_rag.documents import with_evidence
+from langchain_colbert_rag.context import Found, shown
 from langchain_colbert_rag.reranking_retriever import RerankingRetriever
 
 __all__ = ["ColBERTReranker"]
@@ -22,13 +22,17 @@ class ColBERTReranker(BaseDocumentCompressor):
     """Orders the documents of any retriever by late interaction with the query, exactly.
 
     It returns copies that keep their id, with ``relevance_score`` and ``passages`` in their metadata as
-    :class:`ColBERTRetriever` describes them; the documents passed in stay as they are. Equal scores keep
-    the order of the input. The model loads at the first use.
+    :class:`ColBERTRetriever` describes them, and with ``context_tokens`` cut down to their evidence as there; the
+    documents passed in stay as they are. Equal scores keep the order of the input. The model loads at the first use.
 
     Attributes:
         encoder: An encoder, the name or path of a late-interaction model, or None for the built-in model.
         top_n: How many documents are returned; None for all.
-        passages: Evidence passages per document.
+        passages: Evidence passages per document; None for 1, or with ``context_tokens`` for as many as may fill it.
+        passage_sentences: Sentences in a row that make a passage.
+        context_tokens: The tokens that ``page_content`` of all documents may take; None for whole documents.
+        count_tokens: How many tokens a text has, such as ``llm.get_num_tokens``; None for an estimate, rather too many
+            than too few.
 
     Example::
 
@@ -40,7 +44,10 @@ class ColBERTReranker(BaseDocumentCompressor):
 
     encoder: Any = Field(default=None, validate_default=True)
     top_n: int | None = Field(default=3, ge=1)
-    passages: int = Field(default=1, ge=0)
+    passages: int | None = Field(default=None, ge=0)
+    passage_sentences: int = Field(default=1, ge=1)
+    context_tokens: int | None = Field(default=None, ge=1, strict=True)
+    count_tokens: Callable[[str], int] | None = None
 
     @field_validator("encoder")
     @classmethod
@@ -59,12 +66,20 @@ class ColBERTReranker(BaseDocumentCompressor):
             callbacks: Not used: there are no inner runs.
 
         Raises:
-            InvalidQueryError: the query is refused.
+            InvalidQueryError: the query is refused, or no passage fits in ``context_tokens``.
             InvalidDocumentError: a text is refused.
         """
         texts = [document.page_content for document in documents]
-        ranked = Reranker(self.encoder).rerank(query, texts, self.top_n, passages=self.passages)
-        return [with_evidence(documents[r.position], r.relevance, r.passages) for r in ranked]
+        ranked = Reranker(self.encoder).rerank(
+            query, texts, self.top_n, passages=self._n_passages(), passage_sentences=self.passage_sentences
+        )
+        found = [Found(documents[r.position], r.relevance, r.passages) for r in ranked]
+        return shown(found, self.context_tokens, self.count_tokens)
+
+    def _n_passages(self) -> int:
+        if self.passages is not None:
+            return self.passages
+        return 1 if self.context_tokens is None else passages_to_fill(self.context_tokens, self.passage_sentences)
 
     def wrap(self, retriever: Runnable[str, list[Document]], top_n: int | None = None) -> RerankingRetriever:
         """A retriever that reranks what another one finds.
@@ -73,7 +88,7 @@ class ColBERTReranker(BaseDocumentCompressor):
             retriever: Any retriever; it should find more documents than are wanted in the end.
             top_n: In place of the reranker's own; None for that.
         """
-        reranker = self if top_n is None else type(self)(encoder=self.encoder, top_n=top_n, passages=self.passages)
+        reranker = self if top_n is None else type(self).model_validate({**dict(self), "top_n": top_n})
         return RerankingRetriever(retriever=retriever, reranker=reranker)
 
     def as_runnable(self) -> Runnable[dict[str, Any], list[Document]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from os import PathLike
 from typing import Any, Literal
@@ -9,19 +10,20 @@ from typing import Any, Literal
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import RunnableConfig, run_in_executor
 from langchain_core.runnables.config import get_config_list
 from pydantic import ConfigDict, Field
 from typing_extensions import Self
 
-from colbert_rag import ColbertRagError, Encoder, Hit, SearchConfig, TextEncoder
+from colbert_rag import ColbertRagError, Encoder, Hit, SearchConfig, TextEncoder, passages_to_fill
 from langchain_colbert_rag.arguments import check_names, search_arguments
-from langchain_colbert_rag.documents import to_langchain, with_evidence
+from langchain_colbert_rag.context import Found, shown
+from langchain_colbert_rag.documents import to_langchain
 from langchain_colbert_rag.vectorstore import ColBERTVectorStore
 
 __all__ = ["ColBERTRetriever"]
 
-PER_CALL = ("k", "filter", "mode", "passages")
+PER_CALL = ("k", "filter", "mode", "passages", "passage_sentences", "context_tokens")
 
 # an encoder keeps the vectors of that many queries
 BATCH = 256
@@ -40,8 +42,14 @@ class ColBERTRetriever(BaseRetriever):
 
     Both names are reserved: stored metadata of the same name is left out of what is returned.
 
-    ``k``, ``filter``, ``mode`` and ``passages`` can be given here, in each call
-    (``retriever.invoke(query, k=3)``), and as configurable fields. None in a call stands for what was
+    With ``context_tokens``, ``page_content`` is the evidence alone: the best passages of all documents that fit in
+    that many tokens together, each whole, those of one document in text order. ``passages`` are the ones that it is
+    made of, with offsets in the whole text; ``passages_left_out`` are those of the document that did not fit; ``id``
+    is that of the whole document, which the store gives. A document of which nothing fits is left out, and so is
+    said to the log, at level INFO.
+
+    ``k``, ``filter``, ``mode``, ``passages``, ``passage_sentences`` and ``context_tokens`` can be given here, in
+    each call (``retriever.invoke(query, k=3)``), and as configurable fields. None in a call stands for what was
     given here; ``filter={}`` in a call lifts the filter. An argument of another name is an error, but for
     ``verbose``, which LangChain reads itself.
 
@@ -50,7 +58,12 @@ class ColBERTRetriever(BaseRetriever):
         k: How many documents, at least 1; mode "bm25" finds only those that hold a word of the query.
         filter: As :class:`ColBERTVectorStore` takes it.
         mode: ``"maxsim"``, ``"bm25"`` or ``"hybrid"``.
-        passages: Evidence passages per document; None for those of ``config``, which are 1 by default.
+        passages: Evidence passages per document; None for those of ``config``, which are 1 by default, or with
+            ``context_tokens`` for as many as may fill it.
+        passage_sentences: Sentences in a row that make a passage; None for those of ``config``, 1 by default.
+        context_tokens: The tokens that ``page_content`` of all documents may take; None for whole documents.
+        count_tokens: How many tokens a text has, such as ``llm.get_num_tokens``; None for an estimate, rather too many
+            than too few.
         config: How hard a search tries.
 
     Example::
@@ -66,6 +79,9 @@ class ColBERTRetriever(BaseRetriever):
     filter: Any = None
     mode: Literal["maxsim", "bm25", "hybrid"] = "maxsim"
     passages: int | None = None
+    passage_sentences: int | None = None
+    context_tokens: int | None = Field(default=None, ge=1, strict=True)
+    count_tokens: Callable[[str], int] | None = None
     config: SearchConfig = SearchConfig()
 
     @classmethod
@@ -85,22 +101,35 @@ class ColBERTRetriever(BaseRetriever):
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **call: Any
     ) -> list[Document]:
-        arguments = self._arguments(call)
-        return [_shown(hit, arguments["mode"]) for hit in self.store.index.search(query, **arguments)]
+        context_tokens, arguments = self._arguments(call)
+        return self._shown(self.store.index.search(query, **arguments), arguments["mode"], context_tokens)
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **call: Any
     ) -> list[Document]:
-        arguments = self._arguments(call)
-        return [_shown(hit, arguments["mode"]) for hit in await self.store.index.asearch(query, **arguments)]
+        context_tokens, arguments = self._arguments(call)
+        hits = await self.store.index.asearch(query, **arguments)
+        if context_tokens is None:
+            return self._shown(hits, arguments["mode"], None)
+        # a tokeniser of the user's may take its time
+        return await run_in_executor(None, self._shown, hits, arguments["mode"], context_tokens)
 
-    def _arguments(self, call: dict[str, Any]) -> dict[str, Any]:
-        """What the index is asked, from the fields and what one call gives in their place."""
+    def _shown(self, hits: Sequence[Hit], mode: str, context_tokens: int | None) -> list[Document]:
+        found = [Found(to_langchain(hit), None if mode == "bm25" else hit.relevance, hit.passages) for hit in hits]
+        return shown(found, context_tokens, self.count_tokens)
+
+    def _arguments(self, call: dict[str, Any]) -> tuple[int | None, dict[str, Any]]:
+        """The budget and what the index is asked, from the fields and what one call gives in their place."""
         check_names("ColBERTRetriever.invoke", call, PER_CALL)
         chosen = {name: getattr(self, name) if call.get(name) is None else call[name] for name in PER_CALL}
-        k, passages = chosen.pop("k"), chosen.pop("passages")
-        changes = {} if passages is None else {"passages": passages}
-        return {"k": k, **search_arguments("ColBERTRetriever", {**chosen, "config": self.config}, **changes)}
+        k, context_tokens = chosen.pop("k"), chosen.pop("context_tokens")
+        fields = {name: chosen.pop(name) for name in ("passages", "passage_sentences")}
+        if context_tokens is not None and fields["passages"] is None:
+            sentences = fields["passage_sentences"] or self.config.passage_sentences
+            fields["passages"] = passages_to_fill(context_tokens, sentences)
+        changes = {name: value for name, value in fields.items() if value is not None}
+        arguments = search_arguments("ColBERTRetriever", {**chosen, "config": self.config}, **changes)
+        return context_tokens, {"k": k, **arguments}
 
     def batch(
         self,
@@ -135,7 +164,3 @@ class ColBERTRetriever(BaseRetriever):
             ls_embedding_provider="colbert_rag",
             ls_embedding_model=self.store.model_name,
         )
-
-
-def _shown(hit: Hit, mode: str) -> Document:
-    return with_evidence(to_langchain(hit), None if mode == "bm25" else hit.relevance, hit.passages)

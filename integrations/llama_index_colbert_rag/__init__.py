@@ -1,4 +1,4 @@
-"""colbert_rag in LlamaIndex: an index, a vector store, a retriever, a reranker and a marker for pipelines.
+"""colbert_rag in LlamaIndex: an index, a vector store, a retriever, a reranker, evidence within a budget, a marker.
 
 All of them work on the folder of a ``colbert_rag.Index``, which the core and the LangChain adapter open too.
 """
@@ -15,6 +15,7 @@ except ModuleNotFoundError as err:
     msg = "llama_index_colbert_rag needs llama-index-core. Run: pip install 'late-interaction-rag[llama-index]'"
     raise MissingDependencyError(msg) from err
 
+from llama_index_colbert_rag.context import EvidenceContext
 from llama_index_colbert_rag.evidence import NodeWithEvidence
 from llama_index_colbert_rag.index import ColBERTIndex
 from llama_index_colbert_rag.marker import LateInteractionMarker
@@ -27,6 +28,7 @@ __all__ = [
     "ColBERTRerank",
     "ColBERTRetriever",
     "ColBERTVectorStore",
+    "EvidenceContext",
     "InvalidArgumentError",
     "LateInteractionMarker",
     "NodeWithEvidence",

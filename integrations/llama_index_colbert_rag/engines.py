@@ -18,8 +18,9 @@ from llama_index.core.chat_engine.types import BaseChatEngine, ChatMode
 from llama_index.core.llms import LLM
 from llama_index.core.query_engine import RetrieverQueryEngine
 
-from colbert_rag import InvalidArgumentError
+from colbert_rag import InvalidArgumentError, passages_to_fill
 from llama_index_colbert_rag.arguments import check_names
+from llama_index_colbert_rag.context import EvidenceContext
 
 __all__ = ["chat_engine", "names_of", "query_engine"]
 
@@ -42,41 +43,62 @@ def names_of(call: Callable[..., Any]) -> list[str]:
     return [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name not in _OURS]
 
 
-def query_engine(as_retriever: NewRetriever, new_llm: NewLLM, options: Options) -> BaseQueryEngine:
-    """A query engine on a new retriever.
+def query_engine(
+    as_retriever: NewRetriever, new_llm: NewLLM, options: Options, context_tokens: int | None = None
+) -> BaseQueryEngine:
+    """A query engine on a new retriever, with a budget one that gives the LLM the evidence alone.
 
     Raises:
         InvalidArgumentError: an option that neither of them takes.
+        InvalidQueryError: the budget is no whole number of 1 or more.
     """
     build = RetrieverQueryEngine.from_args
     _check("as_query_engine", options, as_retriever, build)
+    options = _with_evidence_alone(options, context_tokens)
     return build(as_retriever(**_chosen(options, as_retriever)), llm=new_llm(), **_chosen(options, build))
 
 
-def chat_engine(as_retriever: NewRetriever, mode: ChatMode | str, new_llm: NewLLM, options: Options) -> BaseChatEngine:
-    """A chat engine on a new retriever.
+def chat_engine(
+    as_retriever: NewRetriever,
+    mode: ChatMode | str,
+    new_llm: NewLLM,
+    options: Options,
+    context_tokens: int | None = None,
+) -> BaseChatEngine:
+    """A chat engine on a new retriever, with a budget one that gives the LLM the evidence alone.
 
     Raises:
         InvalidArgumentError: a mode that LlamaIndex has removed, or an option that nothing in this mode takes.
+        InvalidQueryError: the budget is no whole number of 1 or more.
     """
     mode = ChatMode(mode)
     call = f"as_chat_engine in mode {mode.value!r}"
     if mode is ChatMode.SIMPLE:
         build: Callable[..., BaseChatEngine] = SimpleChatEngine.from_defaults
-        _check(call, options, build)
+        budget = {} if context_tokens is None else {"context_tokens": context_tokens}
+        _check(call, {**options, **budget}, build)
         return build(llm=new_llm(), **options)
     if mode is ChatMode.CONDENSE_QUESTION:
         build, ask = CondenseQuestionChatEngine.from_defaults, RetrieverQueryEngine.from_args
         _check(call, options, as_retriever, ask, build)
         llm = new_llm()
-        engine = query_engine(as_retriever, lambda: llm, _chosen(options, as_retriever, ask))
+        engine = query_engine(as_retriever, lambda: llm, _chosen(options, as_retriever, ask), context_tokens)
         return build(query_engine=engine, llm=llm, **_chosen(options, build))
     if mode not in _CONTEXT_ENGINES:
         msg = f"{call}: LlamaIndex has removed this mode; give an agent a QueryEngineTool of as_query_engine()."
         raise InvalidArgumentError(msg)
     build = _CONTEXT_ENGINES[mode]
     _check(call, options, as_retriever, build)
+    options = _with_evidence_alone(options, context_tokens)
     return build(retriever=as_retriever(**_chosen(options, as_retriever)), llm=new_llm(), **_chosen(options, build))
+
+
+def _with_evidence_alone(options: Options, context_tokens: int | None) -> Options:
+    if context_tokens is None:
+        return options
+    passages = passages_to_fill(context_tokens, options.get("passage_sentences", 1))
+    postprocessors = [*(options.get("node_postprocessors") or []), EvidenceContext(max_tokens=context_tokens)]
+    return {"passages": passages, **options, "node_postprocessors": postprocessors}
 
 
 def _check(call: str, options: Options, *takers: Callable[..., Any]) -> None:

@@ -20,10 +20,13 @@ class NodeWithEvidence(NodeWithScore):
 
     Attributes:
         passages: Best first; offsets count in ``node.get_content(MetadataMode.NONE)``. Evidence that is in the metadata
-            alone has none.
+            alone has none. After an :class:`EvidenceContext`, what the text is made of, in text order; offsets count
+            in the text of the whole node.
+        left_out: Passages for which an :class:`EvidenceContext` had no room, best first.
     """
 
     passages: tuple[Passage, ...] = ()
+    left_out: tuple[Passage, ...] = ()
 
     @classmethod
     def class_name(cls) -> str:

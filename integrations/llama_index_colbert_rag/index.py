@@ -171,6 +171,7 @@ class ColBERTIndex(VectorStoreIndex):
         alpha: float | None = None,
         mmr_threshold: float | None = None,
         passages: int = 1,
+        passage_sentences: int = 1,
         object_map: dict[str, Any] | None = None,
         verbose: bool = False,
         **unknown: Any,
@@ -187,6 +188,7 @@ class ColBERTIndex(VectorStoreIndex):
             alpha: The share of late interaction in mode ``hybrid``.
             mmr_threshold: The share of relevance in mode ``mmr``.
             passages: Evidence passages per node.
+            passage_sentences: Sentences in a row that make a passage.
             object_map: What ``IndexNode`` leads to, by ``index_id``, beside what the index knows.
             verbose: Print what recursive retrieval does.
             unknown: None.
@@ -207,37 +209,49 @@ class ColBERTIndex(VectorStoreIndex):
             alpha=alpha,
             mmr_threshold=mmr_threshold,
             passages=passages,
+            passage_sentences=passage_sentences,
             callback_manager=self._callback_manager,
             object_map=self._object_map if object_map is None else {**self._object_map, **object_map},
             verbose=verbose,
         )
 
-    def as_query_engine(self, llm: LLMType | None = None, **options: Any) -> BaseQueryEngine:
+    def as_query_engine(
+        self, llm: LLMType | None = None, *, context_tokens: int | None = None, **options: Any
+    ) -> BaseQueryEngine:
         """A query engine on a new retriever.
 
         Args:
             llm: What answers; None for ``Settings.llm``.
+            context_tokens: Give the LLM the evidence alone, within that many tokens: an :class:`EvidenceContext` after
+                the other ``node_postprocessors``, and where ``passages`` is not given, as many as may fill it. None
+                for whole nodes.
             options: Of :meth:`as_retriever` and of ``RetrieverQueryEngine.from_args``.
 
         Raises:
             InvalidArgumentError: an option that neither of them takes.
         """
-        return query_engine(self.as_retriever, partial(self._llm, llm), options)
+        return query_engine(self.as_retriever, partial(self._llm, llm), options, context_tokens)
 
     def as_chat_engine(
-        self, chat_mode: ChatMode = ChatMode.BEST, llm: LLMType | None = None, **options: Any
+        self,
+        chat_mode: ChatMode = ChatMode.BEST,
+        llm: LLMType | None = None,
+        *,
+        context_tokens: int | None = None,
+        **options: Any,
     ) -> BaseChatEngine:
         """A chat engine on a new retriever.
 
         Args:
             chat_mode: How a question is made of a chat; ``react`` and ``openai`` are gone from LlamaIndex.
             llm: What answers; None for ``Settings.llm``.
+            context_tokens: As :meth:`as_query_engine` takes it.
             options: Of :meth:`as_retriever` and of ``from_defaults`` of the engine that the mode names.
 
         Raises:
             InvalidArgumentError: an option that neither of them takes.
         """
-        return chat_engine(self.as_retriever, chat_mode, partial(self._llm, llm), options)
+        return chat_engine(self.as_retriever, chat_mode, partial(self._llm, llm), options, context_tokens)
 
     def _llm(self, given: LLMType | None) -> LLM:
         return resolve_llm(given, callback_manager=self._callback_manager) if given else Settings.llm

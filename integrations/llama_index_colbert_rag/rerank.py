@@ -37,6 +37,7 @@ class ColBERTRerank(BaseNodePostprocessor):
         keep_retrieval_score: Put the score that a node came with into the metadata of a copy, as
             ``retrieval_score``, out of sight of prompts and embeddings.
         passages: Evidence passages per node.
+        passage_sentences: Sentences in a row that make a passage.
         encoder: An encoder in place of ``model`` and ``device``, such as that of an index.
         callback_manager: Told of every reranking.
 
@@ -55,6 +56,7 @@ class ColBERTRerank(BaseNodePostprocessor):
     device: str | None = Field(default=None, description="Device that the model runs on.")
     keep_retrieval_score: bool = Field(default=False, description="Whether to keep the retrieval score in metadata.")
     passages: int = Field(default=1, ge=0, description="Evidence passages per node.")
+    passage_sentences: int = Field(default=1, ge=1, description="Sentences in a row that make a passage.")
 
     _given: TextEncoder | None = PrivateAttr()
     _encoder: TextEncoder = PrivateAttr()
@@ -67,6 +69,7 @@ class ColBERTRerank(BaseNodePostprocessor):
         keep_retrieval_score: bool = False,
         *,
         passages: int = 1,
+        passage_sentences: int = 1,
         encoder: TextEncoder | None = None,
         callback_manager: CallbackManager | None = None,
     ) -> None:
@@ -79,6 +82,7 @@ class ColBERTRerank(BaseNodePostprocessor):
             "device": device,
             "keep_retrieval_score": keep_retrieval_score,
             "passages": passages,
+            "passage_sentences": passage_sentences,
         }
         super().__init__(**fields, callback_manager=callback_manager or CallbackManager())
         self._given = encoder
@@ -120,9 +124,12 @@ class ColBERTRerank(BaseNodePostprocessor):
         contents = [content_of(node.node) for node in nodes]
         with_text = [n for n, (_, text) in enumerate(contents) if text.strip()]
         documents = [Document(str(n), contents[n][1], heading=contents[n][0]) for n in with_text]
+        order = Reranker(self._encoder).rerank(
+            query, documents, self.top_n, passages=self.passages, passage_sentences=self.passage_sentences
+        )
         ranked: list[NodeWithScore] = [
             with_evidence(self._shown(nodes[i]), found.relevance, contents[i][1], found.passages)
-            for found in Reranker(self._encoder).rerank(query, documents, self.top_n, passages=self.passages)
+            for found in order
             for i in [with_text[found.position]]
         ]
         blank = [with_evidence(self._shown(nodes[n]), 0.0, "", ()) for n in range(len(nodes)) if n not in with_text]

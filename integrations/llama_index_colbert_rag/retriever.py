@@ -43,6 +43,7 @@ class ColBERTRetriever(BaseRetriever):
         alpha: In mode ``hybrid``, the share of late interaction in the score, 0 to 1; None for 0.7.
         mmr_threshold: In mode ``mmr``, 1 for relevance alone, 0 for the greatest diversity; None for 0.5.
         passages: Evidence passages per node.
+        passage_sentences: Sentences in a row that make a passage.
         callback_manager: Told of every retrieval.
         object_map: What ``IndexNode`` leads to, by ``index_id``.
         objects: The same as nodes.
@@ -72,6 +73,7 @@ class ColBERTRetriever(BaseRetriever):
         alpha: float | None = None,
         mmr_threshold: float | None = None,
         passages: int = 1,
+        passage_sentences: int = 1,
         callback_manager: CallbackManager | None = None,
         object_map: dict[str, Any] | None = None,
         objects: list[IndexNode] | None = None,
@@ -87,6 +89,7 @@ class ColBERTRetriever(BaseRetriever):
         self.alpha = alpha
         self.mmr_threshold = mmr_threshold
         self.passages = passages
+        self.passage_sentences = passage_sentences
         self._terms()
         super().__init__(callback_manager=callback_manager, object_map=object_map, objects=objects, verbose=verbose)
 
@@ -116,7 +119,7 @@ class ColBERTRetriever(BaseRetriever):
             alpha=self.alpha,
             mmr_threshold=self.mmr_threshold,
         )
-        return SearchTerms.of(query, passages=self.passages)
+        return SearchTerms.of(query, passages=self.passages, passage_sentences=self.passage_sentences)
 
     def _search_together(self, texts: list[str], terms: SearchTerms) -> list[Hit]:
         index = self.vector_store.client

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode
@@ -42,12 +42,13 @@ class SearchTerms:
     config: SearchConfig
 
     @classmethod
-    def of(cls, query: VectorStoreQuery, *, passages: int = 0) -> SearchTerms:
+    def of(cls, query: VectorStoreQuery, *, passages: int = 0, passage_sentences: int = 1) -> SearchTerms:
         """Translate a query.
 
         Args:
             query: Its embedding is not looked at.
             passages: Evidence passages per hit.
+            passage_sentences: Sentences in a row that make a passage.
 
         Raises:
             InvalidQueryError: a mode or an option that has no counterpart, or that the mode has no use for.
@@ -62,7 +63,8 @@ class SearchTerms:
         is_hybrid = mode is VectorStoreQueryMode.HYBRID
         k = query.hybrid_top_k if is_hybrid and query.hybrid_top_k is not None else query.similarity_top_k
         chosen = restriction(query.filters, query.node_ids, query.doc_ids)
-        return cls(k, _MODES[mode], chosen, _config(mode, query, passages))
+        evidence = SearchConfig(passages=passages, passage_sentences=passage_sentences)
+        return cls(k, _MODES[mode], chosen, _config(mode, query, evidence))
 
     def score_of(self, hit: Hit) -> float:
         """The score that LlamaIndex sees: what hits are ranked by, MaxSim as relevance from 0 to 1."""
@@ -91,13 +93,13 @@ def _check_options(mode: VectorStoreQueryMode, query: VectorStoreQuery) -> None:
             raise InvalidQueryError(msg)
 
 
-def _config(mode: VectorStoreQueryMode, query: VectorStoreQuery, passages: int) -> SearchConfig:
+def _config(mode: VectorStoreQueryMode, query: VectorStoreQuery, evidence: SearchConfig) -> SearchConfig:
     if mode is VectorStoreQueryMode.MMR:
         threshold = _MMR_THRESHOLD if query.mmr_threshold is None else query.mmr_threshold
-        return SearchConfig(passages=passages, diversity=1 - threshold)
+        return replace(evidence, diversity=1 - threshold)
     if mode is VectorStoreQueryMode.HYBRID and query.alpha is not None:
-        return SearchConfig(passages=passages, fusion="weighted", maxsim_weight=query.alpha)
-    return SearchConfig(passages=passages)
+        return replace(evidence, fusion="weighted", maxsim_weight=query.alpha)
+    return evidence
 
 
 def query_text(query: VectorStoreQuery) -> str:

@@ -79,11 +79,33 @@ def test_a_wrong_file_leaves_nothing_behind_of_its_batch(run, corpus: Path, tmp_
     assert run("info", tmp_path / "a.index", "--json").json["n_documents"] == 0
 
 
-def test_other_bits_than_the_indexs_are_wrong_usage(run, index_path: Path, corpus: Path):
-    outcome = run("index", corpus, "--into", index_path, "--model", "hash", "--bits", "2")
+@pytest.mark.parametrize(("option", "value", "found"), [("--bits", 2, 4), ("--pool-factor", 2, 1)])
+def test_other_settings_than_the_indexs_are_wrong_usage(run, index_path: Path, corpus: Path, option, value, found):
+    outcome = run("index", corpus, "--into", index_path, "--model", "hash", option, value)
     assert outcome.code == 2
     # the message is wrapped inside a box, where depends on the length of the path
-    assert "created with 4 bits" in " ".join(outcome.err.replace("│", " ").split())
+    assert f"has {option} {found}; leave it out" in " ".join(outcome.err.replace("│", " ").split())
+
+
+def test_the_settings_that_an_index_has_may_be_named_again(run, index_path: Path, corpus: Path):
+    given = ["--model", "hash", "--bits", "4", "--pool-factor", "1", "--upsert"]
+    assert run("index", corpus, "--into", index_path, *given).code == 0
+
+
+def test_a_new_index_is_pooled_by_the_factor_asked_for(run, corpus: Path, tmp_path: Path):
+    path = tmp_path / "a.index"
+    assert run("index", corpus, "--into", path, "--model", "hash", "--pool-factor", "2").code == 0
+    report = run("info", path, "--json").json
+    # the documents have 11, 9, 8 and 7 words
+    assert (report["pool_factor"], report["n_tokens"]) == (2, 6 + 5 + 4 + 4)
+    assert "1 vector of 2 tokens" in run("info", path).out
+
+
+def test_a_factor_out_of_range_creates_nothing(run, corpus: Path, tmp_path: Path):
+    outcome = run("index", corpus, "--into", tmp_path / "a.index", "--model", "hash", "--pool-factor", "5")
+    assert outcome.code == 1
+    assert "InvalidQueryError: pool_factor must be an int from 1 (no pooling) to 4, found 5." in outcome.err
+    assert not (tmp_path / "a.index").exists()
 
 
 def test_an_interrupt_says_what_is_committed(run, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

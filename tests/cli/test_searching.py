@@ -87,3 +87,15 @@ def test_a_wrong_filter_is_refused_with_words(run, index_path: Path, chosen: str
     outcome = run("search", index_path, "laptop", "--model", "hash", "--filter", chosen)
     assert (outcome.code, outcome.out) == (1, "")
     assert outcome.err.startswith("InvalidFilterError: ")
+
+
+def test_passages_shows_the_best_sentences_one_below_the_other(run, tmp_path: Path):
+    text = "A laptop is grey. " + "Nothing here. " * 40 + "The laptop is replaced. " + "Nothing there. " * 40
+    (tmp_path / "long.txt").write_text(text)
+    run("index", tmp_path / "long.txt", "--into", tmp_path / "long.index", "--model", "hash")
+    arguments = ("search", tmp_path / "long.index", "laptop replaced", "--model", "hash")
+    one, two = run(*arguments).out, run(*arguments, "--passages", "2").out
+    assert ("is replaced." in one, "is grey." in one) == (True, False)
+    assert two.index("is replaced.") < two.index("is grey.")
+    [hit] = run(*arguments, "--passages", "2", "--json").json
+    assert [passage["text"] for passage in hit["passages"]] == ["The laptop is replaced.", "A laptop is grey."]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -185,3 +186,60 @@ class TestWords:
 
     def test_no_passages_asked_for_are_none_given(self):
         assert word_passages(TEXT, ["notice"], 0) == ()
+
+
+class TestPassagesOfSeveralSentences:
+    TEXT = "A b. C d. E f. G h. I j. K l."
+    SPANS = np.array([(0, 1), (2, 3), (5, 6), (7, 8), (10, 11), (12, 13), (15, 16), (17, 18), (20, 21), (22, 23)])
+
+    def best(self, similar, n_passages, n_sentences):
+        """Passages where each query token likes the document tokens given by position, all others not at all."""
+        similarities = np.zeros((len(self.SPANS), len(similar)), np.float32)
+        for query_token, likes in enumerate(similar):
+            for token, value in likes.items():
+                similarities[token, query_token] = value
+        return best_passages(self.TEXT, self.SPANS.astype(np.int32), similarities, n_passages, n_sentences)
+
+    def test_neighbours_that_answer_together_beat_one_sentence_that_answers_half(self):
+        # the third sentence alone has 1.0, the fifth and the sixth 0.8 each for different query tokens
+        [passage] = self.best([{4: 1.0, 6: 0.8}, {8: 0.8}], 1, 2)
+        assert passage.text == "G h. I j."
+        assert passage.score == pytest.approx(1.6)
+        assert passage.matches == ((20, 21),)
+
+    def test_passages_do_not_overlap_and_stay_of_so_many_sentences(self):
+        passages = self.best([{0: 1.0, 4: 0.9}, {2: 1.0, 6: 0.8}], 2, 2)
+        assert [p.text for p in passages] == ["A b. C d.", "E f. G h."]
+        assert [p.score for p in passages] == [pytest.approx(2.0), pytest.approx(1.7)]
+
+    def test_of_runs_that_hold_the_same_answer_the_one_with_more_around_it_wins(self):
+        [passage] = self.best([{4: 1.0, 6: 0.5}], 1, 2)
+        assert passage.text == "E f. G h."
+
+    def test_more_sentences_than_there_are_give_the_whole_text(self):
+        [passage] = self.best([{4: 1.0}], 3, 50)
+        assert passage.text == "A b. C d. E f. G h. I j."
+
+    @pytest.mark.parametrize("n_sentences", [1, 2, 3, 5])
+    @pytest.mark.parametrize("n_passages", [1, 2, 4])
+    def test_no_passage_scores_more_than_the_best_run_found_by_trying_all(self, n_sentences, n_passages):
+        rng = np.random.default_rng(n_sentences * 10 + n_passages)
+        similarities = rng.random((10, 3)).astype(np.float32)
+        found = best_passages(self.TEXT, self.SPANS.astype(np.int32), similarities, n_passages, n_sentences)
+        runs = [
+            similarities[2 * first : 2 * (first + n_sentences)].max(axis=0).sum() for first in range(6 - n_sentences)
+        ]
+        assert max(p.score for p in found) >= 0.95 * max(runs)
+        assert [p.score for p in found] == sorted((p.score for p in found), reverse=True)
+        ordered = sorted(found, key=lambda p: p.start)
+        assert all(a.end < b.start for a, b in pairwise(ordered))
+
+    def test_words_are_counted_over_all_sentences_of_a_run(self):
+        text = "One fox. Nothing here. Two foxes. The hen sat. The end."
+        [passage] = word_passages(text, ["fox", "hen"], 1, 4)
+        assert passage.text == "One fox. Nothing here. Two foxes. The hen sat."
+        assert passage.score == 2
+
+    def test_a_run_without_any_of_the_words_is_no_passage(self):
+        text = "One fox. Nothing here. Nor here. Nor there. And again. The end."
+        assert len(word_passages(text, ["fox"], 3, 2)) == 1

@@ -39,6 +39,22 @@ def test_a_new_index_is_empty_and_remembers_its_settings(catalog, settings):
     assert ids(catalog) == []
 
 
+@pytest.mark.parametrize("pool_factor", [1, 3])
+def test_a_setting_that_came_later_is_stored_only_where_it_is_used(tmp_path, settings, pool_factor):
+    """So that versions without it can read an index that does without it, and refuse one that does not."""
+    chosen = settings.model_copy(update={"pool_factor": pool_factor})
+    create_catalog(tmp_path, chosen)
+    catalog = Catalog(tmp_path)
+    assert state(catalog).settings == chosen
+    with catalog.reading() as reading:
+        stored = json.loads(reading.state_rows()[0][0])
+    catalog.close()
+    assert stored.get("pool_factor") == (None if pool_factor == 1 else pool_factor)
+    assert {name for name in stored if name != "pool_factor"} == {
+        *("dim", "bits", "exact_tokens", "probe_tokens", "seed", "model")
+    }
+
+
 def test_an_index_is_created_in_an_empty_folder_and_below_missing_ones(tmp_path, settings):
     for folder in (tmp_path, tmp_path / "a" / "b"):
         create_catalog(folder, settings)

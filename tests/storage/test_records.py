@@ -28,7 +28,13 @@ SETTINGS = {"dim": 4, "bits": 4, "exact_tokens": 0, "probe_tokens": 0, "seed": 0
 def test_records_survive_json(kind, fields):
     record = kind.model_validate_json(json.dumps(fields))
     assert kind.model_validate_json(record.model_dump_json()) == record
-    assert json.loads(record.model_dump_json()) == fields
+    assert json.loads(record.model_dump_json(exclude_defaults=True)) == fields
+
+
+def test_settings_without_a_pool_factor_are_of_an_index_that_is_not_pooled():
+    """As they were stored before there was pooling."""
+    assert IndexSettings.model_validate_json(json.dumps(SETTINGS)).pool_factor == 1
+    assert IndexSettings.model_validate_json(json.dumps(SETTINGS | {"pool_factor": 3})).pool_factor == 3
 
 
 @pytest.mark.parametrize(
@@ -58,6 +64,10 @@ def test_records_survive_json(kind, fields):
         (IndexSettings, SETTINGS, {"bits": 3}),
         (IndexSettings, SETTINGS, {"bits": "4"}),
         (IndexSettings, SETTINGS, {"model": "name"}),
+        (IndexSettings, SETTINGS, {"pool_factor": 0}),
+        (IndexSettings, SETTINGS, {"pool_factor": 5}),
+        (IndexSettings, SETTINGS, {"pool_factor": 1.5}),
+        (IndexSettings, SETTINGS, {"pool_factor": True}),
     ],
 )
 def test_records_that_we_never_write_are_refused(kind, fields, change):

@@ -94,3 +94,13 @@ class TestOptions:
     def test_usable_options_of_a_new_index_are_taken(self, bits):
         validation.check_create_options(None, 1_024, bits, 0, 2**48)
         validation.check_create_options(object(), None, bits, 0, 0)
+
+    @pytest.mark.parametrize("factor", [0, 5, -1, 1.5, 2.0, True, "2", None])
+    def test_a_pool_factor_that_is_no_whole_number_of_1_to_4_is_refused(self, factor):
+        words = f"pool_factor must be an int from 1 (no pooling) to 4, found {factor!r}."
+        with pytest.raises(InvalidQueryError, match=re.escape(words)):
+            validation.check_pool_factor(factor)
+
+    @pytest.mark.parametrize("factor", [1, 2, 3, 4])
+    def test_a_pool_factor_of_1_to_4_is_taken(self, factor):
+        validation.check_pool_factor(factor)

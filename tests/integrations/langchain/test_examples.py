@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+STORIES = {
+    "Why did the First Knight take a stone bowl from Kyoto?": "he had not the courage to go all the way to India",
+    "Where did the man leave his axe?": "I have dropped my axe in the forest",
+    "Why was the jelly fish troubled by the mission?": "he had never had any experience in catching monkeys",
+}
 EXAMPLES = sorted(path.name for path in (Path(__file__).parents[3] / "examples").glob("langchain_*.py"))
 
 
@@ -68,6 +73,18 @@ def test_both_ways_of_reranking_put_the_answer_first(printed):
     assert by_compression.splitlines()[1].split()[0] == "garden"
     assert by_compression.splitlines()[2].strip().endswith("Light, water and minerals let them thrive.")
     assert by_wrap.splitlines()[1:] == by_compression.splitlines()[1:]
+
+
+@pytest.mark.slow
+def test_long_stories_are_answered_from_a_few_of_their_sentences(printed):
+    found = re.split(r"^(\w.*\?)$", printed("langchain_long_documents.py"), flags=re.MULTILINE)
+    answers = dict(zip(found[1::2], found[2::2], strict=True))
+    assert list(answers) == list(STORIES)
+    for question, answer in answers.items():
+        assert STORIES[question] in answer
+        sizes = re.findall(r"(\d+) of (\d+) characters", answer)
+        assert sum(int(shown) for shown, _ in sizes) < 1_300
+        assert all(int(whole) > 14_000 for _, whole in sizes)
 
 
 @pytest.mark.slow

@@ -92,7 +92,8 @@ def test_k_filter_and_mode_are_configurable(retriever):
 async def test_an_unknown_argument_is_an_error_everywhere(handbook, retriever):
     with pytest.raises(ValidationError, match="top_k"):
         ColBERTRetriever(store=handbook, top_k=3)
-    expected = "ColBERTRetriever.invoke takes no argument 'top_k'; it takes k, filter, mode, passages."
+    takes = "k, filter, mode, passages, passage_sentences, context_tokens"
+    expected = f"ColBERTRetriever.invoke takes no argument 'top_k'; it takes {takes}."
     with pytest.raises(InvalidArgumentError) as error:
         retriever.invoke(QUERY, top_k=3)
     assert str(error.value) == expected

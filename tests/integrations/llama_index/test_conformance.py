@@ -16,6 +16,7 @@ from llama_index_colbert_rag import (
     ColBERTRerank,
     ColBERTRetriever,
     ColBERTVectorStore,
+    EvidenceContext,
     LateInteractionMarker,
     NodeWithEvidence,
 )
@@ -40,6 +41,7 @@ QUESTIONS = {
         (ColBERTVectorStore, "BasePydanticVectorStore"),
         (ColBERTRetriever, "BaseRetriever"),
         (ColBERTRerank, "BaseNodePostprocessor"),
+        (EvidenceContext, "BaseNodePostprocessor"),
         (ColBERTIndex, "VectorStoreIndex"),
         (ColBERTIndex, "BaseIndex"),
         (LateInteractionMarker, "TransformComponent"),
@@ -50,7 +52,9 @@ def test_the_base_class_is_the_framework_s(made: type, base: str):
     assert base in [cls.__name__ for cls in made.__mro__]
 
 
-@pytest.mark.parametrize("made", [ColBERTVectorStore, ColBERTRerank, LateInteractionMarker, NodeWithEvidence])
+@pytest.mark.parametrize(
+    "made", [ColBERTVectorStore, ColBERTRerank, EvidenceContext, LateInteractionMarker, NodeWithEvidence]
+)
 def test_the_class_name_is_the_name_of_the_class(made: type):
     assert made.class_name() == made.__name__
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 
@@ -9,6 +10,13 @@ import pytest
 
 FOLDER = Path(__file__).parents[3] / "examples"
 EXAMPLES = sorted(path.name for path in FOLDER.glob("llama_index_*.py"))
+
+
+STORIES = {
+    "Why did the First Knight take a stone bowl from Kyoto?": "he had not the courage to go all the way to India",
+    "Where did the man leave his axe?": "I have dropped my axe in the forest",
+    "Why was the jelly fish troubled by the mission?": "he had never had any experience in catching monkeys",
+}
 
 
 @pytest.fixture
@@ -60,3 +68,16 @@ def test_the_chat_shows_the_source_of_each_answer(printed):
     ]
     assert lines[1] == "answer: text text text text"
     assert lines[-1] == "messages in memory: 4"
+
+
+@pytest.mark.slow
+def test_long_stories_are_answered_from_a_few_of_their_sentences(printed):
+    found = re.split(r"^(\w.*\?)$", printed("llama_index_long_documents.py"), flags=re.MULTILINE)
+    answers = dict(zip(found[1::2], found[2::2], strict=True))
+    assert list(answers) == list(STORIES)
+    for question, answer in answers.items():
+        assert STORIES[question] in answer
+        assert int(re.search(r"the prompt has (\d+) characters", answer)[1]) < 2_000
+        sizes = re.findall(r"(\d+) of (\d+) characters", answer)
+        assert sum(int(shown) for shown, _ in sizes) < 1_300
+        assert all(int(whole) > 14_000 for _, whole in sizes)

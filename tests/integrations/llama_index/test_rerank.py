@@ -113,7 +113,7 @@ def test_nothing_in_nothing_out_and_no_query_is_an_error(encoder, found, rerank)
 def test_all_nodes_are_encoded_in_one_pass(slow_encoder, found):
     calls = []
     encode = slow_encoder.encode_documents
-    slow_encoder.encode_documents = lambda texts: calls.append(len(texts)) or encode(texts)
+    slow_encoder.encode_documents = lambda texts, **options: calls.append(len(texts)) or encode(texts, **options)
     ColBERTRerank(encoder=slow_encoder).postprocess_nodes(found, query_str=QUERY)
     assert (calls, slow_encoder.passes) == ([4], 1)
 

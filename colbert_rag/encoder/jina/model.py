@@ -1,0 +1,163 @@
+"""sentence-transformers' model and its first module, with Jina's backbones in place of remote code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from sentence_transformers import MultiVectorEncoder
+from sentence_transformers.base.modules import Dense, Normalize, Transformer
+from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+from sentence_transformers.util import load_file_path
+
+from colbert_rag.encoder.jina import alibi, rotary
+from colbert_rag.encoder.jina.family import family_of
+from colbert_rag.encoder.jina.weights import PROJECTION, TensorFiles, fit
+from colbert_rag.errors import ModelUnsupportedError
+from colbert_rag.types import JsonValue
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+__all__ = ["JinaEncoder", "JinaTransformer"]
+
+METADATA = "artifact.metadata"
+# jina-colbert-v2's own, by which it was trained; Stanford's defaults are no tokens of its vocabulary
+ROTARY_MARKERS = {"query": "[QueryMarker]", "document": "[DocumentMarker]"}
+
+
+class JinaTransformer(Transformer):
+    """A Transformer module that builds and reads its backbone by our code."""
+
+    def _load_config(
+        self, model_name_or_path: str, backend: str, config_kwargs: dict[str, Any]
+    ) -> tuple[PretrainedConfig, bool]:
+        stored = _read_json(model_name_or_path, "config.json", config_kwargs)
+        return (alibi if family_of(stored) == "alibi" else rotary).config_from(stored), False
+
+    def _load_model(
+        self,
+        model_name_or_path: str,
+        transformer_task: str,
+        config: PretrainedConfig,
+        backend: str,
+        is_peft_model: bool,
+        **model_kwargs: Any,
+    ) -> PreTrainedModel:
+        family = alibi if config.model_type == "bert" else rotary
+        return _load_backbone(family, config, TensorFiles.find(model_name_or_path, **_file_options(model_kwargs)))
+
+
+class JinaEncoder(MultiVectorEncoder):
+    """A MultiVectorEncoder for Jina's checkpoints, which needs no remote code.
+
+    It reads the published layout (``HF_ColBERT``) and whatever sentence-transformers or PyLate saved of it.
+
+    Raises:
+        ModelUnsupportedError: config.json and the weights are not of one architecture that we have.
+    """
+
+    def _load_module_class_from_ref(self, class_ref: str, *args: Any, **kwargs: Any) -> Any:
+        is_backbone = class_ref.rpartition(".")[2] in ("Transformer", "JinaTransformer")
+        return JinaTransformer if is_backbone else super()._load_module_class_from_ref(class_ref, *args, **kwargs)
+
+    def _load_default_modules(
+        self,
+        model_name_or_path: str,
+        token: bool | str | None,
+        cache_folder: str | None,
+        revision: str | None = None,
+        trust_remote_code: bool = False,
+        local_files_only: bool = False,
+        model_kwargs: dict[str, Any] | None = None,
+        processor_kwargs: dict[str, Any] | None = None,
+        config_kwargs: dict[str, Any] | None = None,
+    ) -> tuple[list[torch.nn.Module], dict[str, Any]]:
+        self._maybe_load_stanford_metadata(model_name_or_path, cache_folder, revision, local_files_only, token)
+        place = {
+            "token": token,
+            "cache_dir": cache_folder,
+            "revision": revision,
+            "local_files_only": local_files_only,
+        }
+        transformer = JinaTransformer(
+            model_name_or_path,
+            model_kwargs=place | (model_kwargs or {}),
+            processor_kwargs=place | (processor_kwargs or {}),
+            config_kwargs=place | (config_kwargs or {}),
+            **self._legacy.transformer_config,
+        )
+        self._correct_settings(model_name_or_path, transformer, _read_json(model_name_or_path, METADATA, place))
+        stored = TensorFiles.find(model_name_or_path, **_file_options(place))
+        modules = [
+            transformer,
+            _projection(stored, transformer.get_embedding_dimension()),
+            MultiVectorMask(skiplist_words=self._legacy.skiplist_words),
+            Normalize(module_input_name="token_embeddings"),
+        ]
+        return modules, {}
+
+    def _correct_settings(self, name: str, transformer: Transformer, metadata: Mapping[str, JsonValue]) -> None:
+        """Put the family's settings where the checkpoint has Stanford's defaults, or none."""
+        tokenizer, expansion = transformer.tokenizer, transformer.query_expansion
+        assert tokenizer is not None
+        assert expansion is not None
+        vocabulary = tokenizer.get_vocab()
+        stated = {role: prefix.strip() for role, prefix in self._legacy.prefixes.items()}
+        is_stated = all(marker in vocabulary for marker in stated.values())
+        has_own = all(marker in vocabulary for marker in ROTARY_MARKERS.values())
+        if not is_stated and not has_own:
+            raise ModelUnsupportedError(
+                f"{name}: the markers {' and '.join(stated.values())} are no tokens of the vocabulary. Put the tokens "
+                f"that mark queries and documents into artifact.metadata, as query_token_id and doc_token_id."
+            )
+        if not is_stated:
+            for role, marker in ROTARY_MARKERS.items():
+                self._legacy.prefixes[role] = self.prompts[role] = f"{marker} "
+        if has_own and (not is_stated or metadata.get("attend_to_mask_tokens") is None):
+            transformer.query_expansion = expansion | {"attend": True}
+
+
+def _load_backbone(family: ModuleType, config: PretrainedConfig, stored: TensorFiles) -> PreTrainedModel:
+    model_class = family.model_class()
+    with torch.device("meta"):
+        empty = model_class(config, **family.INIT_OPTIONS)
+    wanted = {name: tuple(tensor.shape) for name, tensor in empty.state_dict().items()}
+    tensors = fit(wanted, stored, family.PREFIX, family.source_of)
+    model: PreTrainedModel = model_class.from_pretrained(
+        None, config=config, state_dict=tensors, dtype=torch.float32, **family.INIT_OPTIONS
+    )
+    return model
+
+
+def _projection(stored: TensorFiles, hidden_size: int) -> Dense:
+    weight = stored.read(PROJECTION)
+    if weight.ndim != 2 or weight.shape[1] != hidden_size:
+        raise ModelUnsupportedError(
+            f"{stored.checkpoint}: the tensor {PROJECTION} has the shape {tuple(weight.shape)}, but config.json asks "
+            f"for (dimensions, {hidden_size})."
+        )
+    return Dense(
+        in_features=hidden_size,
+        out_features=weight.shape[0],
+        bias=False,
+        activation_function=torch.nn.Identity(),
+        init_weight=weight,
+        module_input_name="token_embeddings",
+    )
+
+
+def _read_json(name: str, filename: str, options: Mapping[str, Any]) -> dict[str, JsonValue]:
+    path = load_file_path(name, filename, **_file_options(options))
+    content: dict[str, JsonValue] = {} if path is None else json.loads(Path(path).read_text("utf-8"))
+    return content
+
+
+def _file_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What transformers calls ``cache_dir`` is ``cache_folder`` to sentence-transformers."""
+    same = {key: options[key] for key in ("subfolder", "token", "revision", "local_files_only") if key in options}
+    return {**same, "cache_folder": options.get("cache_dir")}
