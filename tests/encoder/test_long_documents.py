@@ -33,7 +33,7 @@ def backbone(kind: str):
 
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        shape = {"vocab_size": 110, "hidden_size": HIDDEN, "num_hidden_layers": 2, "num_attention_heads": 2}
+        shape = {"vocab_size": 128, "hidden_size": HIDDEN, "num_hidden_layers": 2, "num_attention_heads": 2}
         if kind == "short":
             return BertModel(BertConfig(**shape, intermediate_size=16, max_position_embeddings=512))
         config = ModernBertConfig(
