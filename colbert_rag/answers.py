@@ -80,14 +80,15 @@ class Answers:
     ) -> list[tuple[Hit, BestTokens]]:
         """:meth:`search` for one question with vectors; each hit with the tokens that they match in it.
 
-        In mode "maxsim" the scores are of all tokens, where a pruned search may have passed over some.
+        In mode "maxsim" without locality the scores are of all tokens, where a pruned search may have passed over
+        some.
         """
 
         def answer(reading: Reading, commits: int) -> list[tuple[Hit, BestTokens]]:
             scope = self._scope(reading, commits, chosen)
             [found] = rankings(scope, [question], k, mode, config)
             keys = [key for key, _ in found]
-            if mode == "maxsim":
+            if mode == "maxsim" and not config.locality:
                 exact = exact_scores(scope, question, set(keys))
                 found = [(key, exact[key]) for key in keys]
             [hits] = _filled(scope, [question], [found], mode, config)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from numbers import Integral
 
 from colbert_rag.errors import InvalidArgumentError, InvalidQueryError
 from colbert_rag.types import Hit, Passage
@@ -21,7 +22,9 @@ _BETWEEN_DOCUMENTS = "\n\n"
 _SENTENCE_TOKENS = 16
 # the most passages that a search gives of one document
 _MOST_PASSAGES = 100
-_COUNTED = re.compile(r"[A-Za-z]+|[^\x00-\x7f\s]+|\n\s*|\S")
+_COUNTED = re.compile(r"[A-Za-z]+|\n+| {2,}|[^ \n]")
+# an excerpt that would take this many times the room that is left is not counted
+_HOPELESS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,43 +72,73 @@ class Context:
 
 
 def estimate_tokens(text: str) -> int:
-    """How many tokens a language model makes of a text, rather too many than too few.
+    """How many tokens a language model makes of a text: an estimate without a tokeniser.
 
-    One for every three ASCII letters of a word, for each ASCII digit and sign, and for each line break with the blanks
-    after it; one for every two bytes of UTF-8 of everything else. Tokenisers differ: the one of your model counts
-    exactly.
+    A word of ASCII letters counts one for every three of them; one for every two where it is in capitals or has more
+    than nine, and one for each where it has more than twenty. Each digit, sign and tab counts one, and so do line
+    breaks in a row, and every four of several blanks in a row. Of other scripts, a Cyrillic letter counts one, a
+    Chinese, Japanese or Korean one counts one and a half, and everything else one for each byte of UTF-8.
+
+    For prose and code that is mostly more than a tokeniser makes of it, often by half. Strings of random letters, and
+    scripts that a tokeniser has hardly seen, can take more. The tokeniser of your model counts exactly.
     """
-    return sum(_tokens_of(part) for part in _COUNTED.findall(text))
+    return -(-sum(_half_tokens_of(part) for part in _COUNTED.findall(text)) // 2)
 
 
-def _tokens_of(part: str) -> int:
-    if not part.isascii():
-        return -(-len(part.encode("utf-8", "surrogatepass")) // 2)
-    return -(-len(part) // 3) if part.isalpha() else 1
+def _half_tokens_of(part: str) -> int:
+    if part.isascii() and part.isalpha():
+        return 2 * -(-len(part) // _letters_of_a_token(part))
+    if part.isascii():
+        return 2 if part[0] != " " else 2 * -(-len(part) // 4)
+    if "\u0400" <= part < "\u0530":
+        return 2
+    if "\u2e80" <= part < "\ud800" or "\uff00" <= part <= "\uffef":
+        return 3
+    return 2 * len(part.encode("utf-8", "surrogatepass"))
 
 
-def passages_to_fill(max_tokens: int, passage_sentences: int = 1) -> int:
+def _letters_of_a_token(word: str) -> int:
+    if len(word) > 20:
+        return 1
+    return 2 if len(word) > 9 or not (word[1:].islower() or len(word) == 1) else 3
+
+
+def passages_to_fill(max_tokens: int, passage_sentences: int = 1, passages: int | None = None) -> int:
     """How many passages of each document to ask a search for, so that a budget is filled where there is evidence.
 
     Args:
         max_tokens: The budget.
         passage_sentences: Sentences of a passage.
+        passages: How many the caller wants; None for as many as may fill the budget.
 
     Raises:
-        InvalidQueryError: the budget is no whole number of 1 or more.
+        InvalidQueryError: the budget or ``passage_sentences`` is no whole number of 1 or more, or ``passages`` is 0.
     """
-    _check_budget(max_tokens)
-    return min(_MOST_PASSAGES, max(1, max_tokens // (_SENTENCE_TOKENS * max(1, passage_sentences))))
+    budget = _checked_budget(max_tokens)
+    if not _is_whole(passage_sentences) or passage_sentences < 1:
+        msg = f"passage_sentences must be a whole number, at least 1, found {passage_sentences!r}."
+        raise InvalidQueryError(msg)
+    if passages is None:
+        return min(_MOST_PASSAGES, max(1, budget // (_SENTENCE_TOKENS * int(passage_sentences))))
+    if passages == 0:
+        msg = "passages=0 leaves no evidence to fill a context with; leave it out, or leave the budget out."
+        raise InvalidQueryError(msg)
+    return passages
 
 
-def _check_budget(max_tokens: int) -> None:
-    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
+def _is_whole(number: object) -> bool:
+    return isinstance(number, Integral) and not isinstance(number, bool)
+
+
+def _checked_budget(max_tokens: int) -> int:
+    if not _is_whole(max_tokens) or max_tokens < 1:
         msg = f"the budget of a context must be a whole number of tokens, at least 1, found {max_tokens!r}."
         raise InvalidQueryError(msg)
+    return int(max_tokens)
 
 
 def build_context(
-    hits: Sequence[Hit],
+    hits: Iterable[Hit],
     max_tokens: int,
     *,
     count_tokens: Callable[[str], int] = estimate_tokens,
@@ -115,10 +148,15 @@ def build_context(
 
     The passages of all hits are taken best first, by their own score; of equal ones that of the better hit. A passage
     that does not fit is left out whole, and a smaller one after it may still fit. The text of a hit without passages
-    is one passage with a score of 0. Documents are counted one by one, each with the blank line after it.
+    is one passage with a score of 0. A hit that is there again, with the same id and text, is one with the first.
+    Documents are counted one by one, each with the blank line after it.
+
+    ``count_tokens`` is called at most once for each passage, with the excerpt that it would make. A passage is left out
+    uncounted where no room is left, or where its length says that it would take more than twice the room, by the
+    fewest tokens for a character that have been counted so far.
 
     Args:
-        hits: Of one query, best first.
+        hits: Of one query, best first, as the search gave them.
         max_tokens: The budget; at least 1.
         count_tokens: The number of tokens of a text, such as that of the language model; by default an estimate.
         render: How the excerpt of a hit stands in the prompt, for example with its title ahead of it; by default the
@@ -129,21 +167,55 @@ def build_context(
 
     Raises:
         InvalidQueryError: the budget is no whole number of 1 or more, or so small that no passage fits.
-        InvalidArgumentError: ``count_tokens`` gives something else than a whole number.
+        InvalidArgumentError: ``count_tokens`` gives something else than a whole number of 0 or more, ``render`` no str,
+            or there is no list of hits, or a passage that is not in the text of its hit, as where a hit has been cut
+            to its evidence already.
     """
-    _check_budget(max_tokens)
-    room = _Room(hits, max_tokens, count_tokens, render or _text_alone)
-    left_out = [(n, passage) for n, passage in _best_first(hits) if not room.take(n, passage)]
+    budget = _checked_budget(max_tokens)
+    found = _united(hits)
+    room = _Room(found, budget, count_tokens, render or _text_alone)
+    left_out = [(n, passage) for n, passage in _best_first(found) if not room.take(n, passage)]
     if left_out and not room.taken:
         raise InvalidQueryError(_nothing_fits(room, left_out))
     if left_out:
-        absent = [hit.id for n, hit in enumerate(hits) if n not in room.taken]
+        absent = [hit.id for n, hit in enumerate(found) if n not in room.taken]
         _log.info("%d passages had no room in %d tokens; documents left out: %s", len(left_out), max_tokens, absent)
     excerpts = tuple(
-        Excerpt(hits[n], *room.taken[n], tuple(passage for other, passage in left_out if other == n))
+        Excerpt(found[n], *room.taken[n], tuple(passage for other, passage in left_out if other == n))
         for n in sorted(room.taken)
     )
-    return Context(excerpts, room.used, tuple((hits[n].id, passage) for n, passage in left_out))
+    return Context(excerpts, room.used, tuple((found[n].id, passage) for n, passage in left_out))
+
+
+def _united(hits: object) -> list[Hit]:
+    """Each document once, at its best rank, with all of its passages."""
+    if not isinstance(hits, Iterable):
+        msg = f"build_context takes the hits of a search, found {type(hits).__name__}."
+        raise InvalidArgumentError(msg)
+    found: dict[tuple[str, str], Hit] = {}
+    for n, hit in enumerate(hits):
+        _check_hit(n, hit)
+        known = found.get((hit.id, hit.text), hit)
+        if known is not hit:
+            ranked = sorted([*known.passages, *hit.passages], key=lambda passage: -passage.score)
+            best = {(passage.start, passage.end): passage for passage in reversed(ranked)}.values()
+            known = replace(known, passages=tuple(sorted(best, key=lambda passage: -passage.score)))
+        found[hit.id, hit.text] = known
+    return list(found.values())
+
+
+def _check_hit(n: int, hit: object) -> None:
+    if not isinstance(hit, Hit):
+        msg = f"build_context takes the hits of one query, found {type(hit).__name__} at position {n}."
+        raise InvalidArgumentError(msg)
+    for passage in hit.passages:
+        if hit.text[passage.start : passage.end] != passage.text:
+            msg = (
+                f"hit {hit.id!r}: its text has {hit.text[passage.start : passage.end][:40]!r} from {passage.start} to "
+                f"{passage.end}, its passage {passage.text[:40]!r}. Offsets count in the whole text: give the hit as "
+                "the search gave it, not one that has been cut to its evidence."
+            )
+            raise InvalidArgumentError(msg)
 
 
 class _Room:
@@ -160,31 +232,61 @@ class _Room:
         self.max_tokens = max_tokens
         self._count_tokens = count_tokens
         self._render = render
+        self._counts: dict[str, int] = {}
+        self._fewest_per_character = 0.0
         self.taken: dict[int, tuple[tuple[Passage, ...], str, int]] = {}
         self.used = 0
 
     def take(self, n: int, passage: Passage) -> bool:
         """Take a passage of hit ``n``, if it fits."""
-        before, _, freed = self.taken.get(n, ((), "", 0))
+        before, text_before, freed = self.taken.get(n, ((), "", 0))
         passages = tuple(_merged(self._hits[n].text, [*before, passage]))
-        text, n_tokens = self.counted(n, passages)
+        text = self.rendered(n, passages)
+        if self._is_hopeless(len(text) - len(text_before)):
+            return False
+        n_tokens = self.counted(text)
         used = self.used - freed + n_tokens
         if used > self.max_tokens:
             return False
         self.taken[n], self.used = (passages, text, n_tokens), used
         return True
 
-    def counted(self, n: int, passages: Sequence[Passage]) -> tuple[str, int]:
-        """The excerpt of hit ``n`` that these passages make, and its tokens."""
-        text = self._render(self._hits[n], _joined(passages))
-        n_tokens: object = self._count_tokens(text + _BETWEEN_DOCUMENTS)
-        if not isinstance(n_tokens, int):
-            msg = (
-                f"count_tokens must give the number of tokens, an int, found {type(n_tokens).__name__}. "
-                "With a tokenizer write count_tokens=lambda text: len(tokenize(text))."
-            )
+    def _is_hopeless(self, n_more: int) -> bool:
+        if not self.taken or n_more <= 0:
+            return False
+        left = self.max_tokens - self.used
+        return not left or n_more * self._fewest_per_character > _HOPELESS * left
+
+    def rendered(self, n: int, passages: Sequence[Passage]) -> str:
+        """The excerpt of hit ``n`` that these passages make."""
+        text: object = self._render(self._hits[n], _joined(passages))
+        if not isinstance(text, str):
+            msg = f"render must give the text of a hit, a str, found {type(text).__name__}."
             raise InvalidArgumentError(msg)
-        return text, n_tokens
+        return text
+
+    def counted(self, text: str) -> int:
+        """The tokens of an excerpt and of the blank line after it."""
+        counted = text + _BETWEEN_DOCUMENTS
+        if counted not in self._counts:
+            n_tokens = _whole_number(self._count_tokens(counted))
+            rate = n_tokens / len(counted)
+            self._fewest_per_character = min(rate, self._fewest_per_character or rate)
+            self._counts[counted] = n_tokens
+        return self._counts[counted]
+
+
+def _whole_number(n_tokens: int) -> int:
+    if not _is_whole(n_tokens):
+        msg = (
+            f"count_tokens must give the number of tokens, an int, found {type(n_tokens).__name__}. "
+            "With a tokenizer write count_tokens=lambda text: len(tokenize(text))."
+        )
+        raise InvalidArgumentError(msg)
+    if n_tokens < 0:
+        msg = f"count_tokens must give 0 tokens or more, found {n_tokens}."
+        raise InvalidArgumentError(msg)
+    return int(n_tokens)
 
 
 def _joined(passages: Sequence[Passage]) -> str:
@@ -219,7 +321,7 @@ def _merged(text: str, passages: Sequence[Passage]) -> Iterator[Passage]:
 
 
 def _nothing_fits(room: _Room, passages: Sequence[tuple[int, Passage]]) -> str:
-    needed = [room.counted(n, [passage])[1] for n, passage in passages]
+    needed = [room.counted(room.rendered(n, [passage])) for n, passage in passages]
     return (
         f"a context of {room.max_tokens} tokens has no room for any of {len(needed)} passages: the best takes "
         f"{needed[0]} tokens, the smallest {min(needed)}. Allow at least {needed[0]}, or search for shorter passages."

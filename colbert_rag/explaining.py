@@ -32,7 +32,8 @@ def explain(
         terms: How to search.
 
     Raises:
-        InvalidQueryError: the query is refused, there are ids and a filter, or no document is found for an id.
+        InvalidQueryError: the query is refused, there are ids and a filter, ids and mode "hybrid", or no document
+            is found for an id.
     """
     [text] = check_queries([query])
     terms = terms if ids is None else _terms_of_ids(ids, terms)
@@ -59,6 +60,13 @@ def _labels(encoder: TextEncoder, text: str, n_vectors: int) -> list[TokenLabel]
 def _terms_of_ids(ids: Sequence[str], terms: Terms) -> Terms:
     if terms.chosen is not None:
         raise InvalidQueryError("explain() takes ids or a filter, not both: the ids say which documents are meant.")
+    if terms.mode == "hybrid":
+        # it joins scores that it scales by the best and the least of what it ranks, here the named documents alone
+        msg = (
+            'explain() takes no ids in mode "hybrid": its scores hold only among all documents that were ranked. '
+            'Use mode "maxsim" or "bm25", or explain without ids.'
+        )
+        raise InvalidQueryError(msg)
     return replace(terms, k=len(ids), chosen=checked_filter({"$id": list(ids)}))
 
 

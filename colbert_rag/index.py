@@ -17,7 +17,7 @@ from colbert_rag.errors import IndexExistsError, IndexNotFoundError, InvalidDocu
 from colbert_rag.explaining import explain
 from colbert_rag.ingest import write_session
 from colbert_rag.inspection import index_info, verify_index
-from colbert_rag.models import NO_MODEL, check_dim, check_same_model, encoder_for, model_record
+from colbert_rag.models import NO_MODEL, check_dim, check_model_is_there, check_same_model, encoder_for, model_record
 from colbert_rag.selection import CheckedFilter, Filter, checked_filter, selected_keys
 from colbert_rag.storage import Catalog, IndexSettings, create_catalog
 from colbert_rag.types import (
@@ -203,6 +203,7 @@ class Index:
                     msg = f"{self._path}: this index takes vectors only; use add_vectors and search_vectors."
                     raise ModelMismatchError(msg)
                 found = encoder_for(None, model)
+                check_model_is_there(self._path, model)
                 check_same_model(self._path, model, found)
                 self._encoder = found
             return self._encoder
@@ -497,7 +498,8 @@ class Index:
             config: As in :meth:`search`.
 
         Raises:
-            InvalidQueryError: as in :meth:`search`, or no document is found for one of the ids.
+            InvalidQueryError: as in :meth:`search`, there are ids and mode "hybrid", or no document is found for one of
+                the ids.
             ModelMismatchError: the index takes vectors only.
         """
         wanted = None if ids is None else list(dict.fromkeys(check_ids(ids)))

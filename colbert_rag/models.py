@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from colbert_rag.errors import ModelMismatchError
+from colbert_rag.errors import ModelMismatchError, ModelNotFoundError
 from colbert_rag.types import JsonValue, TextEncoder
 
-__all__ = ["NO_MODEL", "check_dim", "check_same_model", "encoder_for", "model_record"]
+__all__ = ["NO_MODEL", "check_dim", "check_model_is_there", "check_same_model", "encoder_for", "model_record"]
 
 NO_MODEL: dict[str, JsonValue] = {"model": None}
 """What an index that takes vectors only remembers."""
@@ -31,7 +32,7 @@ def encoder_for(encoder: object | None, record: Mapping[str, JsonValue] | None =
         ModelNotFoundError: there is no such model here.
         ModelMismatchError: ``encoder`` is not an encoder.
     """
-    if encoder is not None and not isinstance(encoder, str):
+    if encoder is not None and not isinstance(encoder, str | os.PathLike):
         # isinstance() with the protocol would read the properties, and so load the model
         if all(hasattr(type(encoder), name) for name in _ENCODER_PARTS):
             return cast("TextEncoder", encoder)
@@ -71,6 +72,21 @@ def model_record(encoder: TextEncoder | None) -> dict[str, JsonValue]:
         msg = f"the encoder's fingerprint must be what JSON can hold: {err}."
         raise ModelMismatchError(msg) from err
     return record
+
+
+def check_model_is_there(folder: Path, record: Mapping[str, JsonValue]) -> None:
+    """Refuse to look for a model in a folder that is gone.
+
+    Raises:
+        ModelNotFoundError: the index remembers its model by a folder, which is not there.
+    """
+    place = Path(str(record.get("model")))
+    if place.is_absolute() and not place.is_dir():
+        msg = (
+            f"{folder}: the index was built with the model in {place}, which is not there. If it was moved, name its "
+            f"new place: Index.open(path, 'folder')."
+        )
+        raise ModelNotFoundError(msg)
 
 
 def check_same_model(folder: Path, stored: Mapping[str, JsonValue], encoder: TextEncoder) -> None:

@@ -11,8 +11,14 @@ from colbert_rag.errors import InvalidDocumentError
 from colbert_rag.kernels import maxsim, token_similarities
 from colbert_rag.models import encoder_for
 from colbert_rag.search import best_passages
-from colbert_rag.types import Document, Passage, TextEncoder, TokenVectors
-from colbert_rag.validation import check_documents, check_k, check_queries, check_queries_encoded
+from colbert_rag.types import Document, Passage, SearchConfig, TextEncoder, TokenVectors
+from colbert_rag.validation import (
+    check_documents,
+    check_k,
+    check_queries,
+    check_queries_encoded,
+    check_search_config,
+)
 from colbert_rag.writing import encode_documents
 
 __all__ = ["EncodedTexts", "RankedText", "Reranker"]
@@ -97,10 +103,11 @@ class Reranker:
             Best first; equal scores keep the order of the input.
 
         Raises:
-            InvalidQueryError: the query or k is refused.
+            InvalidQueryError: the query, k, passages or passage_sentences is refused.
             InvalidDocumentError: a text is refused.
         """
         check_queries([query])
+        check_search_config(SearchConfig(passages=passages, passage_sentences=passage_sentences))
         n = None if k is None else check_k(k)
         encoded = texts if isinstance(texts, EncodedTexts) else self.encode(texts)
         if not encoded.texts:

@@ -90,7 +90,7 @@ class Passage:
         text: ``document.text[start:end]``.
         score: MaxSim of the query with the tokens of this passage alone.
         matches: Character offsets in the document's text of the tokens that the query tokens
-            matched best, in text order, neighbours joined.
+            matched best in this passage, in text order, neighbours joined.
     """
 
     start: int
@@ -182,7 +182,8 @@ class Explanation:
         hit: The document as a search finds it. In mode "maxsim" its score is of all its tokens: a search that prunes
             passes over some, which may have cost a few hundredths.
         query_tokens: One for each vector of the query, in order. In mode "maxsim" their similarities add up to
-            ``hit.score``, but for rounding.
+            ``hit.score``, but for rounding; with ``SearchConfig.locality`` to the MaxSim of the whole document, which
+            is only a part of that score.
     """
 
     hit: Hit
@@ -205,9 +206,9 @@ class SearchConfig:
             0.5 by ranks.
         diversity: 0 ranks by score alone; towards 1, hits that resemble a hit above them fall back
             (maximal marginal relevance, Carbonell and Goldstein 1998; its lambda is ``1 - diversity``).
-        locality: 0 scores a document by all of its tokens, as MaxSim is defined. Towards 1, its best 256 tokens in
-            a row have this share in the score of a longer document, so that matches scattered over a long text count
-            less than one place that answers.
+        locality: 0 scores a document by all of its tokens, as MaxSim is defined. Towards 1, its best 256 token
+            vectors in a row have this share in the score of a longer document, so that matches scattered over a long
+            text count less than one place that answers.
         fetch_k: The best documents that diversity and locality choose from; ``k`` where that is more.
     """
 
@@ -281,7 +282,7 @@ class TextEncoder(Protocol):
 
     @property
     def fingerprint(self) -> Mapping[str, JsonValue]:
-        """What identifies the model and its settings; equal fingerprints give equal vectors."""
+        """What identifies the model and its settings; equal fingerprints give equal vectors, up to rounding."""
 
     def encode_documents(self, texts: Sequence[str], *, progress: Progress | None = None) -> list[TokenVectors]:
         """Encode documents of any length, each into one ``TokenVectors``, in order."""

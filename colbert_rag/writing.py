@@ -62,7 +62,9 @@ def write_documents(
                     session.delete_matching(replacing)
                 for chunk in chunks_of(batch):
                     check_documents(chunk)
+                    tokens.begin(chunk)
                     written += session.add(chunk, vectors_of, replace=replace)
+                    tokens.end()
                     seen += len(chunk)
                     tell("index", seen, total)
                 session.finish()
@@ -159,12 +161,21 @@ class _TokenCount:
     def __init__(self, tell: Progress, total_characters: int | None) -> None:
         self._tell = tell
         self._total_characters = total_characters
-        self._characters = self._tokens = 0
+        self._seen = self._encoded = self._tokens = 0
+
+    def begin(self, chunk: Sequence[Document]) -> None:
+        """Take note of documents of which some may be left as they are."""
+        self._seen += sum(map(_characters, chunk))
+
+    def end(self) -> None:
+        """Tell where the chunk has left the total; what is not encoded lowers it."""
+        if self._tokens:
+            self._tell("encode", self._tokens, self._expected(self._tokens))
 
     def of(self, chunk: Sequence[Document]) -> Progress:
-        """The progress of the next chunk."""
+        """The progress of the documents of the chunk that are encoded."""
         tokens_before = self._tokens
-        self._characters += sum(map(_characters, chunk))
+        self._encoded += sum(map(_characters, chunk))
 
         def tell(stage: str, done: int, total: int | None) -> None:
             self._tokens = tokens_before + done
@@ -175,4 +186,5 @@ class _TokenCount:
     def _expected(self, tokens: int) -> int | None:
         if self._total_characters is None:
             return None
-        return round(tokens * max(1.0, self._total_characters / max(1, self._characters)))
+        to_come = max(0, self._total_characters - self._seen)
+        return round(tokens * (1 + to_come / max(1, self._encoded)))

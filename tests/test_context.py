@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import re
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -185,19 +186,56 @@ def test_every_context_is_what_trying_one_sentence_after_another_gives(documents
     ("text", "tokens"),
     [
         ("", 0),
-        (" \t ", 0),
+        (" \t ", 1),
         ("a cat", 2),
         ("notice", 2),
         ("notices", 3),
         ("It's 1999.", 1 + 1 + 1 + 4 + 1),
-        ("one\n\n  two", 3),
-        ("Frist für", 2 + 1 + 1 + 1),
+        ("one\n\n  two", 1 + 1 + 1 + 1),
+        ("a" + " " * 9 + "b", 1 + 3 + 1),
+        ("\t\t", 2),
+        ("NOTICE", 3),
+        ("noticeable", 5),
+        ("Frist für", 2 + 1 + 2 + 1),
         ("猫が", 3),
-        ("🐈", 2),
+        ("кот", 3),
+        ("🐈", 4),
     ],
 )
 def test_the_estimate_counts_as_it_says(text, tokens):
     assert estimate_tokens(text) == tokens
+
+
+# with the number of tokens that cl100k_base makes of each, counted once with tiktoken 0.14
+COUNTED = [
+    ("The notice period is three months.", 7),
+    ("Die Kündigungsfrist für Mietverhältnisse beträgt drei Monate.", 22),
+    ("    if x == 3:\n        return foo_bar(x)\n", 13),
+    ("a\t\tb\tc\t", 5),
+    ("name      |     %d        |    x", 10),
+    ("NOTWITHSTANDING ANY PROVISION HEREIN", 9),
+    ("😀🐈 ✨", 7),
+    ("👩\u200d👩\u200d👧\u200d👦", 18),
+    ("Η σύμβαση μπορεί να λυθεί", 23),
+    ("Договор может быть расторгнут", 12),
+    ("ניתן לסיים את החוזה", 18),
+    ("يمكن إنهاء العقد", 12),
+    ("यह एक परीक्षण वाक्य है", 23),
+    ("นี่คือประโยคทดสอบ", 16),
+    ("租约可以提前三个月终止。", 13),
+    ("契約は三か月前に終了する。", 15),
+    ("계약은 삼개월 전에 해지", 15),
+    ("ውሉ በሦስት ወር ውስጥ", 33),
+    ("စာချုပ်ကို သုံးလအတွင်း", 43),
+    ("ხელშეკრულება შეიძლება", 41),
+    ("Smlouvu lze vypovědět předem", 16),
+    ("qXvZbTfWmKpLrDsHgNcJqXvZbTfWmKpLrDsHgNcJqXvZbTfWmKpLrDsHgNcJ", 57),
+]
+
+
+@pytest.mark.parametrize(("text", "tokens"), COUNTED)
+def test_the_estimate_is_not_below_a_tokeniser_and_at_most_four_times_as_much(text, tokens):
+    assert tokens <= estimate_tokens(text) <= 4 * tokens
 
 
 @pytest.mark.parametrize(("budget", "passages"), [(1, 1), (31, 1), (32, 2), (1500, 93), (100_000, 100)])
@@ -207,3 +245,94 @@ def test_a_larger_budget_asks_for_more_passages_within_what_a_search_allows(budg
 
 def test_longer_passages_fill_a_budget_sooner():
     assert passages_to_fill(1500, 3) == 31
+
+
+@pytest.mark.parametrize("sentences", ["2", None, 0, -1, 2.5, True])
+def test_a_number_of_sentences_that_is_none_is_refused(sentences):
+    with pytest.raises(
+        InvalidQueryError, match=re.escape(f"passage_sentences must be a whole number, at least 1, found {sentences!r}")
+    ):
+        passages_to_fill(100, sentences)
+
+
+def test_passages_of_the_caller_s_own_stand_and_none_at_all_are_refused():
+    assert passages_to_fill(100, 1, 3) == 3
+    assert passages_to_fill(np.int64(100), np.int64(1)) == passages_to_fill(100)
+    with pytest.raises(InvalidQueryError, match="passages=0 leaves no evidence"):
+        passages_to_fill(100, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("count", "words_of_error"),
+    [
+        (lambda text: -5, "0 tokens or more, found -5"),
+        (lambda text: True, "an int, found bool"),
+        (lambda text: 2.0, "an int, found float"),
+        (lambda text: None, "an int, found NoneType"),
+    ],
+)
+def test_a_count_that_is_no_number_of_tokens_is_refused(count, words_of_error):
+    with pytest.raises(InvalidArgumentError, match=words_of_error):
+        build_context([hit(TALE, {"Rain fell.": 1})], 10, count_tokens=count)
+
+
+def test_numbers_of_numpy_are_numbers():
+    context = build_context([hit(TALE, {"Rain fell.": 1})], np.int64(10), count_tokens=lambda text: np.int64(3))
+    assert (context.n_tokens, type(context.n_tokens)) == (3, int)
+
+
+def test_hits_are_any_iterable_of_hits():
+    found = hit(TALE, {"Rain fell.": 1})
+    assert build_context(iter([found]), 10).text == "Rain fell."
+    for wrong in (None, 3):
+        with pytest.raises(InvalidArgumentError, match="takes the hits of a search"):
+            build_context(wrong, 10)
+    with pytest.raises(InvalidArgumentError, match="found list at position 1"):
+        build_context([found, [found]], 10)
+
+
+@pytest.mark.parametrize("rendered", [None, 3])
+def test_what_render_gives_must_be_a_text(rendered):
+    with pytest.raises(InvalidArgumentError, match=f"render must give .* found {type(rendered).__name__}"):
+        build_context([hit(TALE, {"Rain fell.": 1})], 10, render=lambda found, text: rendered)
+
+
+def test_a_hit_that_has_been_cut_to_its_evidence_is_refused():
+    cut = Hit("tale", 1.0, "Rain fell.", {}, (Passage(TALE.index("Rain"), 90, "Rain fell.", 1.0),))
+    with pytest.raises(InvalidArgumentError, match=r"hit 'tale': its text has '' .* not one that has been cut"):
+        build_context([cut], 100)
+
+
+def test_a_hit_that_is_there_twice_takes_its_place_once():
+    one, two = hit(TALE, {"Rain fell.": 1, "They rode far.": 3}), hit(TALE, {"Rain fell.": 2})
+    other = hit("Aa.", {"Aa.": 9}, "other")
+    context = build_context([one, other, two, one], 100, count_tokens=words)
+    assert [excerpt.hit.id for excerpt in context.excerpts] == ["tale", "other"]
+    assert context.text == "They rode far. Rain fell.\n\nAa."
+    assert context.excerpts[0].passages[0].score == 3
+    assert [p.score for p in context.excerpts[0].hit.passages] == [3, 2]
+    assert context.n_tokens == 6
+    changed = Hit("tale", 1.0, "Another text.", {})
+    assert len(build_context([one, changed], 100).excerpts) == 2
+
+
+def test_tokens_are_counted_about_once_for_each_passage_that_may_fit():
+    sentences = [f"Number {n:03} says this and that of no interest here." for n in range(400)]
+    texts_of_four = [" ".join(sentences[n : n + 100]) for n in (0, 100, 200, 300)]
+    hits = [
+        hit(text, {s + ".": 1000 - n for n, s in enumerate(text.split(". ")[:-1])}, text[:10]) for text in texts_of_four
+    ]
+    counted: list[str] = []
+
+    def count(text: str) -> int:
+        counted.append(text)
+        return words(text)
+
+    context = build_context(hits, 300, count_tokens=count)
+    taken = 396 - len(context.left_out)
+    assert 25 <= taken <= 30
+    assert len(counted) <= taken + 5
+    counted.clear()
+    with pytest.raises(InvalidQueryError, match="any of 396 passages"):
+        build_context(hits, 5, count_tokens=count)
+    assert len(counted) == len(set(counted)) == 396

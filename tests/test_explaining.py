@@ -125,6 +125,35 @@ def test_ids_and_a_filter_are_refused_together(index):
         index.explain("amber", ["d000"], filter={"even": True})
 
 
+@pytest.mark.parametrize("ids", [["d007"], ["d007", "d150"], []])
+def test_ids_are_refused_in_mode_hybrid_whose_scores_hold_only_among_all_ranked(index, ids):
+    with pytest.raises(InvalidQueryError, match=r'no ids in mode "hybrid".*Use mode "maxsim" or "bm25"'):
+        index.explain("amber", ids, mode="hybrid")
+
+
+@pytest.mark.parametrize("mode", ["maxsim", "bm25"])
+def test_the_score_of_a_named_document_is_the_one_it_has_among_all(index, mode):
+    everything = {hit.id: hit.score for hit in index.search("amber birch", k=200, mode=mode)}
+    for document_id in list(everything)[::40]:
+        [explanation] = index.explain("amber birch", [document_id], mode=mode)
+        assert explanation.hit.score == pytest.approx(everything[document_id], abs=1e-5)
+
+
+def test_with_locality_the_score_is_the_searchs_and_similarities_add_up_to_the_whole_maxsim(new_index):
+    filler = " filler" * 600
+    index = new_index()
+    index.add([Document("scattered", f"amber{filler} birch"), Document("near", f"birch amber{filler} cedar")])
+    local = SearchConfig(locality=1.0)
+    found = index.explain("amber birch", k=2, config=local)
+    assert [e.hit for e in found] == index.search("amber birch", k=2, config=local)
+    assert [e.hit.id for e in found] == ["near", "scattered"]
+    whole = {hit.id: hit.score for hit in index.search("amber birch", k=2)}
+    for explanation in found:
+        total = sum(token.similarity for token in explanation.query_tokens)
+        assert total == pytest.approx(whole[explanation.hit.id], abs=1e-3)
+    assert found[1].hit.score < whole["scattered"] - 0.5
+
+
 def test_explaining_encodes_no_document(index, labelling):
     before = labelling.n_encoded
     assert len(index.explain(QUERY)) == 3

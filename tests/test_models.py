@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from colbert_rag import Encoder, ModelMismatchError, ModelNotFoundError, Reranker
-from colbert_rag.models import NO_MODEL, check_same_model, encoder_for, model_record
+from colbert_rag.models import NO_MODEL, check_model_is_there, check_same_model, encoder_for, model_record
 from colbert_rag.testing import HashEncoder
 
 
@@ -44,3 +44,14 @@ def test_every_field_of_the_fingerprint_counts_but_the_place_it_was_found():
     with pytest.raises(ModelMismatchError, match="extra: index 1, encoder None"):
         check_same_model(Path("x"), {**stored, "extra": 1}, encoder)
     assert model_record(None) == NO_MODEL
+
+
+def test_a_model_may_be_named_by_a_path(tmp_path):
+    assert encoder_for(tmp_path).name == str(tmp_path)  # type: ignore[attr-defined]
+
+
+def test_a_model_folder_that_was_moved_is_told_with_what_helps(tmp_path):
+    with pytest.raises(ModelNotFoundError, match=r"which is not there.*Index.open\(path, 'folder'\)"):
+        check_model_is_there(Path("x"), {"model": str(tmp_path / "gone")})
+    for present in ({"model": str(tmp_path)}, {"model": "some/model"}, {"model": "builtin"}, {}):
+        check_model_is_there(Path("x"), present)

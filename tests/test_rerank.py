@@ -62,6 +62,18 @@ def test_bad_input_is_refused(reranker: Reranker):
         Reranker(object())  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("option", ["passages", "passage_sentences"])
+@pytest.mark.parametrize("value", [-1, "3", 1.5, None, True, 1_000_000])
+def test_numbers_of_passages_and_sentences_that_a_search_refuses_are_refused(reranker: Reranker, option, value):
+    with pytest.raises(InvalidQueryError, match=f"{option} must be an int from"):
+        reranker.rerank("x", TEXTS, **{option: value})
+
+
+def test_a_passage_of_no_sentence_is_refused(reranker: Reranker):
+    with pytest.raises(InvalidQueryError, match="passage_sentences must be an int from 1"):
+        reranker.rerank("x", [], passage_sentences=0)
+
+
 def test_documents_are_ranked_by_heading_and_text_and_their_passages_are_of_the_text(encoder):
     documents = [
         Document("x", "Three months. Nothing else."),

@@ -155,3 +155,17 @@ class TestProgressOverTokens:
         told = self.told(new_index(), (document for document in self.DOCUMENTS))
         assert {total for _, total in told} == {None}
         assert told[-1][0] == self.N_TOKENS
+
+    def test_of_what_is_there_already_is_not_waited_for(self, new_index):
+        index = new_index()
+        index.add(self.DOCUMENTS[:500])
+        told = self.told(index, list(self.DOCUMENTS))
+        expected = sum(n + 1 for n in range(500, 600))
+        assert told[-1] == (expected, expected)
+
+    def test_ends_at_its_total_where_the_last_documents_are_there_already(self, new_index):
+        index = new_index()
+        index.add(self.DOCUMENTS[300:])
+        told = self.told(index, list(self.DOCUMENTS))
+        expected = sum(n + 1 for n in range(300))
+        assert told[-1] == (expected, expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -21,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from colbert_rag.cli.output import say
     from colbert_rag.errors import ColbertRagError
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # a text that the terminal's encoding lacks is shown in part, not refused; stderr is such from the start
+        sys.stdout.reconfigure(errors="replace")
     try:
         app(arguments, prog_name="colbert-rag")
     except BrokenPipeError:

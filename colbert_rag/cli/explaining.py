@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from colbert_rag.cli.encoders import chosen_encoder
+from colbert_rag.cli.files import check_output, write_whole
 from colbert_rag.cli.output import counted, output_console, say
 from colbert_rag.cli.searching import parsed_filter
 from colbert_rag.cli.text import MATCH_STYLE, printable
@@ -39,6 +40,9 @@ def explain_hits(
     chosen: Annotated[
         str | None, typer.Option("--filter", metavar="JSON", help="Only documents whose metadata fits.")
     ] = None,
+    locality: Annotated[
+        float, typer.Option(min=0, max=1, help="0: score whole documents; towards 1: their best place, too.")
+    ] = 0.0,
     passages: Annotated[int, typer.Option(metavar="N", min=1, help="Passages of each document in the report.")] = 3,
     model: Annotated[
         str | None, typer.Option(metavar="NAME", help="Where the index's own model is now, if it has moved.")
@@ -55,26 +59,17 @@ def explain_hits(
     from colbert_rag import Index
 
     if output is not None:
-        _check_output(output, is_forced=force)
-    condition, config = parsed_filter(chosen), SearchConfig(passages=passages)
+        check_output(output, is_forced=force)
+    condition, config = parsed_filter(chosen), SearchConfig(passages=passages, locality=locality)
     with Index.open(path, chosen_encoder(model), read_only=True) as index:
         found = index.explain(question, k=k, mode=mode, filter=condition, config=config)
-    if output is not None:
-        # another process may have made the file in the meantime
-        with output.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(report_page(question, found, mode))
-        say(f"{output}: {counted(len(found), 'document')} explained")
-    elif found:
+    if not found:
+        say("no document matches")
+    elif output is None:
         _print_tables(found)
     else:
-        say("no document matches")
-
-
-def _check_output(output: Path, *, is_forced: bool) -> None:
-    if output.is_dir() or not output.parent.is_dir():
-        raise typer.BadParameter(f"{output} is no file in a folder that is there; expected one such as report.html")
-    if output.exists() and not is_forced:
-        raise typer.BadParameter(f"{output} is there already; choose another name, or give --force to write over it")
+        write_whole(output, report_page(question, found, mode, locality=locality), is_forced=force)
+        say(f"{output}: {counted(len(found), 'document')} explained")
 
 
 def _print_tables(found: Sequence[Explanation]) -> None:

@@ -32,6 +32,9 @@ def search_index(
     chosen: Annotated[
         str | None, typer.Option("--filter", metavar="JSON", help="Only documents whose metadata fits.")
     ] = None,
+    locality: Annotated[
+        float, typer.Option(min=0, max=1, help="0: score whole documents; towards 1: their best place, too.")
+    ] = 0.0,
     model: Annotated[
         str | None, typer.Option(metavar="NAME", help="Where the index's own model is now, if it has moved.")
     ] = None,
@@ -55,7 +58,7 @@ def search_index(
     """
     from colbert_rag import Index
 
-    condition, config = parsed_filter(chosen), SearchConfig(passages=passages)
+    condition, config = parsed_filter(chosen), SearchConfig(passages=passages, locality=locality)
     with Index.open(path, chosen_encoder(model), read_only=True) as index:
         hits = index.search(question, k, mode=mode, filter=condition, config=config)
     if as_json:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from colbert_rag.encoder.builtin import BUILTIN, load_backbone
 from colbert_rag.encoder.encoder import Encoder
-from colbert_rag.encoder.loading import Checkpoint, without_progress_bars
+from colbert_rag.encoder.loading import Checkpoint, located, without_progress_bars
 from colbert_rag.encoder.plain import load_plain
-from colbert_rag.encoder.settings import check_texts
+from colbert_rag.encoder.settings import check_least, check_texts
 from colbert_rag.encoder.token_model import TokenModel
 from colbert_rag.errors import IndexExistsError, InvalidDocumentError, ModelUnsupportedError, StorageError
 from colbert_rag.types import Float32Array, Progress, TextEncoder
@@ -55,9 +55,9 @@ def adapt(
         ModelUnsupportedError: the model is no text encoder, or a late-interaction model already.
         StorageError: the folder cannot be written.
     """
-    folder = Path(path).resolve()
+    folder = Path(path).expanduser().resolve()
     _check_target(folder)
-    _check_request(texts, dim)
+    _check_request(texts, dim, max_tokens)
     name = BUILTIN if model is None else _checked_name(model)
     if name == BUILTIN:
         transformer, prompts = load_backbone(local_files_only=local_files_only), {"query": "", "document": ""}
@@ -185,11 +185,10 @@ def _check_target(folder: Path) -> None:
         )
 
 
-def _check_request(texts: Sequence[str], dim: int | None) -> None:
-    if dim is not None and dim < 1:
-        raise ModelUnsupportedError(
-            f"dim={dim!r} is not possible: at least 1 expected, or None for all of the model's."
-        )
+def _check_request(texts: Sequence[str], dim: int | None, max_tokens: int) -> None:
+    if dim is not None:
+        check_least("dim", dim, 1)
+    check_least("max_tokens", max_tokens, 1)
     check_texts(texts, "document", InvalidDocumentError)
     if dim is not None and not texts:
         raise InvalidDocumentError(
@@ -203,7 +202,7 @@ def _checked_name(model: object) -> str:
         raise ModelUnsupportedError(
             f"model is a {type(model).__name__}; expected a hub name or a folder, or None for the built-in backbone."
         )
-    return os.fspath(model)
+    return located(os.fspath(model))
 
 
 def _write(model: MultiVectorEncoder, folder: Path) -> None:

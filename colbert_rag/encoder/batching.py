@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from colbert_rag.encoder.tokenise import IdArray
 
-__all__ = ["plan_batches", "run_with_backoff"]
+__all__ = ["is_out_of_memory", "plan_batches", "run_with_backoff"]
 
 Result = TypeVar("Result")
 
@@ -49,7 +49,7 @@ def run_with_backoff(batch: Sequence[IdArray], run: Callable[[Sequence[IdArray]]
     try:
         return run(batch)
     except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         if len(batch) == 1:
             raise type(error)(
@@ -62,7 +62,8 @@ def run_with_backoff(batch: Sequence[IdArray], run: Callable[[Sequence[IdArray]]
     return run_with_backoff(batch[:half], run) + run_with_backoff(batch[half:], run)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, on the device or the CPU."""
     # torch.OutOfMemoryError is a RuntimeError with these words; the CPU allocator has words of its own
     text = str(error).lower()
     return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text

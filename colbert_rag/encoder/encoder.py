@@ -9,14 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colbert_rag.encoder.batching import plan_batches, run_with_backoff
 from colbert_rag.encoder.builtin import BUILTIN, load_builtin
 from colbert_rag.encoder.documents import assemble, split
 from colbert_rag.encoder.fingerprint import describe
-from colbert_rag.encoder.loading import Checkpoint, load_checkpoint, set_query_length
+from colbert_rag.encoder.loading import Checkpoint, load_checkpoint, located, set_query_length
 from colbert_rag.encoder.precision import Precision
 from colbert_rag.encoder.query_cache import QueryCache
 from colbert_rag.encoder.query_tokens import query_labels
@@ -207,7 +206,7 @@ class Encoder:
 
     @property
     def fingerprint(self) -> dict[str, JsonValue]:
-        """What identifies the model and its settings; equal fingerprints give equal vectors.
+        """What identifies the model and its settings; equal fingerprints give equal vectors, up to rounding.
 
         ``model`` and ``revision`` say where the model was found: two copies of one checkpoint differ in
         them alone. Loads the model and reads all weights, once.
@@ -328,6 +327,12 @@ class Encoder:
                 f"document_length={self._window(model):,} is more than the context of {self.name}, which is "
                 f"{model.context:,} tokens. Leave it out: longer documents are encoded in windows."
             )
+        query_length = self._settings.query_length
+        if query_length is not None and query_length > model.context:
+            raise ModelUnsupportedError(
+                f"query_length={query_length:,} is more than the context of {self.name}, which is {model.context:,} "
+                f"tokens. Leave it out, or set at most that."
+            )
         return model
 
     def _load_model(self) -> MultiVectorEncoder:
@@ -369,8 +374,7 @@ def _named_or_live(
         return BUILTIN, None
     if isinstance(model, str | os.PathLike):
         name = os.fspath(model)
-        # an index is opened again from other working directories
-        return (str(Path(name).resolve()) if Path(name).is_dir() and name != BUILTIN else name), None
+        return (name if name == BUILTIN else located(name)), None
     from sentence_transformers import MultiVectorEncoder
 
     if not isinstance(model, MultiVectorEncoder):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from colbert_rag.encoder.batching import is_out_of_memory
 from colbert_rag.encoder.jina import family_of
-from colbert_rag.errors import ModelNotFoundError, ModelUnsupportedError
+from colbert_rag.errors import ColbertRagError, ModelNotFoundError, ModelUnsupportedError
 from colbert_rag.types import JsonValue
 
 if TYPE_CHECKING:
@@ -19,10 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Checkpoint",
+    "explained",
     "is_late_interaction",
     "load_checkpoint",
-    "not_found",
+    "located",
     "read_json",
+    "read_modules",
     "set_query_length",
     "text_transformer",
     "without_progress_bars",
@@ -62,11 +66,9 @@ def load_checkpoint(checkpoint: Checkpoint, device: str | None) -> MultiVectorEn
 
     Raises:
         ModelNotFoundError: there is no such model, or it could not be fetched.
-        ModelUnsupportedError: the model is not a trained late-interaction text model, or needs code that
-            it is not trusted to run.
+        ModelUnsupportedError: the model is not a trained late-interaction text model, lacks weights, has files
+            that do not fit together, or needs code that it is not trusted to run.
     """
-    from safetensors import SafetensorError
-
     if not is_late_interaction(checkpoint):
         raise ModelUnsupportedError(
             f"{checkpoint.name} is no late-interaction model: it brings no trained projection of token vectors, and "
@@ -74,23 +76,53 @@ def load_checkpoint(checkpoint: Checkpoint, device: str | None) -> MultiVectorEn
             f"lightonai/GTE-ModernColBERT-v1, or fit a projection to your own texts: "
             f"Encoder.adapt({checkpoint.name!r}, texts, 'folder')."
         )
+    with explained(checkpoint), without_progress_bars():
+        is_jina = family_of(read_json(checkpoint, "config.json") or {}) is not None
+        model = _encoder_class(is_jina)(
+            checkpoint.name,
+            device=device,
+            trust_remote_code=checkpoint.trust_remote_code and not is_jina,
+            revision=checkpoint.revision,
+            local_files_only=checkpoint.local_files_only,
+            token=checkpoint.token,
+        )
+        _check_widths(model, checkpoint.name)
+    return model
+
+
+@contextmanager
+def explained(checkpoint: Checkpoint, hint: str = "") -> Iterator[None]:
+    """Name the checkpoint in whatever its files raise in the libraries that read them.
+
+    Args:
+        checkpoint: What is being loaded.
+        hint: Said with the reason where a file cannot be read.
+
+    Raises:
+        ModelNotFoundError: a file could not be read or fetched.
+        ModelUnsupportedError: for any other error than a lack of memory, which passes.
+    """
     try:
-        with without_progress_bars():
-            is_jina = family_of(read_json(checkpoint, "config.json") or {}) is not None
-            return _encoder_class(is_jina)(
-                checkpoint.name,
-                device=device,
-                trust_remote_code=checkpoint.trust_remote_code and not is_jina,
-                revision=checkpoint.revision,
-                local_files_only=checkpoint.local_files_only,
-                token=checkpoint.token,
-            )
-    except ModelUnsupportedError:
+        yield
+    except ColbertRagError:
         raise
     except OSError as error:
-        raise not_found(checkpoint, str(error)) from error
-    except (ValueError, SafetensorError) as error:
-        raise ModelUnsupportedError(f"{checkpoint.name} cannot be loaded: {error}") from error
+        raise _not_found(checkpoint, f"{error}{hint}") from error
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise ModelUnsupportedError(f"{checkpoint.name} cannot be loaded: {kind}{error}") from error
+
+
+def located(name: str) -> str:
+    """A folder of that name as an absolute path, as an index is opened again from other working directories.
+
+    Any other name comes back as it is: it is one of the hub.
+    """
+    # not Path.expanduser, which raises where there is no such user
+    folder = Path(os.path.expanduser(name))  # noqa: PTH111
+    return str(folder.resolve()) if folder.is_dir() else name
 
 
 def set_query_length(model: MultiVectorEncoder, length: int) -> None:
@@ -140,37 +172,82 @@ def without_progress_bars() -> Iterator[None]:
 
 
 def _encoder_class(is_jina: bool) -> type[MultiVectorEncoder]:
-    from sentence_transformers import MultiVectorEncoder
+    if is_jina:
+        from colbert_rag.encoder.jina.model import JinaEncoder
 
-    if not is_jina:
-        return MultiVectorEncoder
-    from colbert_rag.encoder.jina.model import JinaEncoder
+        return JinaEncoder
+    from colbert_rag.encoder.complete import CompleteEncoder
 
-    return JinaEncoder
+    return CompleteEncoder
+
+
+def _check_widths(model: MultiVectorEncoder, name: str) -> None:
+    from sentence_transformers.base.modules import Dense
+
+    width = text_transformer(model).get_embedding_dimension()
+    for position, module in enumerate(model):
+        if not isinstance(module, Dense):
+            continue
+        if module.in_features != width:
+            raise ModelUnsupportedError(
+                f"{name}: module {position} projects vectors of {module.in_features} dimensions, but gets vectors of "
+                f"{width}. Its weights and those before it are not of one model: fetch the checkpoint again."
+            )
+        width = module.out_features
 
 
 def is_late_interaction(checkpoint: Checkpoint) -> bool:
     """Repeat sentence-transformers' choice of loader: only some of them bring a trained projection."""
-    config, modules = read_json(checkpoint, "config.json"), read_json(checkpoint, "modules.json")
+    config, modules = read_json(checkpoint, "config.json"), read_modules(checkpoint)
     if config is None and modules is None:
-        raise not_found(checkpoint, "neither config.json nor modules.json is there")
+        raise _not_found(checkpoint, "neither config.json nor modules.json is there")
     settings = read_json(checkpoint, "config_sentence_transformers.json") or {}
     is_stanford = "HF_ColBERT" in ((config or {}).get("architectures") or [])
     if modules is None:
         return is_stanford
     if "model_type" in settings:
         return settings["model_type"] in ("MultiVectorEncoder", "ColBERT")
-    has_projection = any(str(module.get("type", "")).endswith("Dense") for module in modules)
+    has_projection = any(str(module["type"]).endswith("Dense") for module in modules)
     return is_stanford or (has_projection and not PYLATE_SETTINGS.isdisjoint(settings))
 
 
-def read_json(checkpoint: Checkpoint, filename: str) -> JsonValue:
+def read_json(checkpoint: Checkpoint, filename: str) -> dict[str, JsonValue] | None:
     """What one file of a checkpoint says; None where there is no such file.
 
     Raises:
         ModelNotFoundError: it could not be fetched.
-        ModelUnsupportedError: it is no JSON.
+        ModelUnsupportedError: it is no JSON object.
     """
+    content = _read(checkpoint, filename)
+    if content is not None and not isinstance(content, dict):
+        raise ModelUnsupportedError(
+            f"{checkpoint.name}: {filename} holds a {type(content).__name__}; expected an object. Fetch it again."
+        )
+    return content
+
+
+def read_modules(checkpoint: Checkpoint) -> list[dict[str, JsonValue]] | None:
+    """The modules that modules.json lists, each with a type and a path; None where there is no such file.
+
+    Raises:
+        ModelNotFoundError: it could not be fetched.
+        ModelUnsupportedError: it is no JSON, or no list of modules.
+    """
+    content = _read(checkpoint, "modules.json")
+    if content is None:
+        return None
+    if not isinstance(content, list) or not content or not all(map(_is_module, content)):
+        raise ModelUnsupportedError(
+            f"{checkpoint.name}: modules.json is no list of modules with a type and a path each. Fetch it again."
+        )
+    return content
+
+
+def _is_module(entry: JsonValue) -> bool:
+    return isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("type", "path"))
+
+
+def _read(checkpoint: Checkpoint, filename: str) -> JsonValue:
     from sentence_transformers.util import load_file_path
 
     try:
@@ -182,14 +259,14 @@ def read_json(checkpoint: Checkpoint, filename: str) -> JsonValue:
             local_files_only=checkpoint.local_files_only,
         )
         return None if path is None else json.loads(Path(path).read_text("utf-8"))
-    except json.JSONDecodeError as error:
+    # JSONDecodeError and UnicodeDecodeError
+    except ValueError as error:
         raise ModelUnsupportedError(f"{checkpoint.name}: {filename} is no JSON: {error}") from error
     except OSError as error:
-        raise not_found(checkpoint, str(error)) from error
+        raise _not_found(checkpoint, str(error)) from error
 
 
-def not_found(checkpoint: Checkpoint, reason: str) -> ModelNotFoundError:
-    """An error that says what to do where a checkpoint cannot be read."""
+def _not_found(checkpoint: Checkpoint, reason: str) -> ModelNotFoundError:
     where = f"revision {checkpoint.revision} of " if checkpoint.revision else ""
     return ModelNotFoundError(
         f"No model could be read from {where}{checkpoint.name!r}: {reason}. Check the spelling of the hub name or "

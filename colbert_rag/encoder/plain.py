@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from colbert_rag.encoder.loading import (
     Checkpoint,
+    explained,
     is_late_interaction,
-    not_found,
     read_json,
+    read_modules,
     without_progress_bars,
 )
+from colbert_rag.encoder.tokenise import check_ids, check_vocabulary, table_size
 from colbert_rag.errors import ModelUnsupportedError
 from colbert_rag.types import JsonValue
 
@@ -37,31 +39,23 @@ def load_plain(checkpoint: Checkpoint) -> tuple[Transformer, dict[str, str]]:
         ModelUnsupportedError: the model is a late-interaction model already, is no text encoder, lacks weights, or
             needs code that it is not trusted to run.
     """
-    from safetensors import SafetensorError
-
     if is_late_interaction(checkpoint):
         raise ModelUnsupportedError(
             f"{checkpoint.name} is a late-interaction model already, with a trained projection. Use "
             f"Encoder({checkpoint.name!r})."
         )
-    try:
-        with without_progress_bars():
-            transformer, missing = _load_transformer(checkpoint)
-    except OSError as error:
-        raise not_found(checkpoint, f"{error} (weights are read from safetensors files alone)") from error
-    except (ValueError, RuntimeError, ImportError, SafetensorError) as error:
-        raise ModelUnsupportedError(f"{checkpoint.name} cannot be loaded: {error}") from error
-    _check_is_encoder(transformer, checkpoint.name)
-    _check_is_complete(missing, checkpoint.name)
     settings = read_json(checkpoint, "config_sentence_transformers.json") or {}
-    return transformer, _prompts(settings.get("prompts") or {})
+    prompts = _prompts(settings.get("prompts"), checkpoint.name)
+    with explained(checkpoint, " (weights are read from safetensors files alone)"), without_progress_bars():
+        transformer = _load_transformer(checkpoint)
+        _check_is_encoder(transformer, checkpoint.name)
+    return transformer, prompts
 
 
-def _load_transformer(checkpoint: Checkpoint) -> tuple[Transformer, list[str]]:
-    """The backbone, and its tensors that the checkpoint does not hold."""
-    from sentence_transformers.base.modules import Transformer
+def _load_transformer(checkpoint: Checkpoint) -> Transformer:
+    from colbert_rag.encoder.complete import CompleteTransformer
 
-    modules = read_json(checkpoint, "modules.json")
+    modules = read_modules(checkpoint)
     hub: dict[str, Any] = {
         "subfolder": "" if modules is None else _first_folder(modules, checkpoint.name),
         "revision": checkpoint.revision,
@@ -72,20 +66,17 @@ def _load_transformer(checkpoint: Checkpoint) -> tuple[Transformer, list[str]]:
     weights = hub | {"use_safetensors": True}
     transformer: Transformer
     if modules is None:
-        transformer = Transformer(checkpoint.name, model_kwargs=weights, processor_kwargs=hub, config_kwargs=hub)
+        transformer = CompleteTransformer(
+            checkpoint.name, model_kwargs=weights, processor_kwargs=hub, config_kwargs=hub
+        )
     else:
-        transformer = Transformer.load(checkpoint.name, model_kwargs=weights, **hub)
-    # once more, as only this way transformers says what it drew at random
-    backbone: Any = type(transformer.auto_model)
-    _, report = backbone.from_pretrained(
-        checkpoint.name, config=transformer.config, output_loading_info=True, **weights
-    )
-    return transformer, sorted(report["missing_keys"])
+        transformer = CompleteTransformer.load(checkpoint.name, model_kwargs=weights, **hub)
+    return transformer
 
 
-def _first_folder(modules: JsonValue, name: str) -> str:
+def _first_folder(modules: list[dict[str, JsonValue]], name: str) -> str:
     """Where the first module of a sentence-embedding model lies, which must be a Transformer."""
-    kind = str(modules[0].get("type", "")) if modules else "nothing"
+    kind = str(modules[0]["type"])
     if not kind.endswith("Transformer"):
         raise ModelUnsupportedError(
             f"{name} starts with {kind}; expected a Transformer over text. Name a BERT-like text encoder."
@@ -107,23 +98,15 @@ def _check_is_encoder(transformer: Transformer, name: str) -> None:
         )
 
 
-def _check_is_complete(missing: Sequence[str], name: str) -> None:
-    # what pools is not used, and left out by checkpoints that were trained on masked words
-    if needed := [tensor for tensor in missing if "pooler" not in tensor]:
-        raise ModelUnsupportedError(
-            f"{name}: {len(needed)} tensors of the backbone are not in the checkpoint, {needed[0]} first, and would be "
-            f"random. Where the checkpoint brings code of its own (auto_map in config.json) that you have read, pass "
-            f"trust_remote_code=True; otherwise name another model."
-        )
-
-
 def _looks_ahead(transformer: Transformer) -> bool:
     """Whether the first token's vector changes with a later token."""
     import torch
 
     tokenizer, backbone = transformer.tokenizer, transformer.auto_model
     assert tokenizer is not None
+    check_vocabulary(tokenizer)
     ids = torch.tensor([tokenizer("Where is the Moon?")["input_ids"]])
+    check_ids(int(ids.max()), table_size(transformer))
     other = ids.clone()
     other[0, -2] = ids[0, 0]
     with torch.inference_mode():
@@ -133,7 +116,12 @@ def _looks_ahead(transformer: Transformer) -> bool:
     return not torch.allclose(first, changed, rtol=0, atol=1e-5)
 
 
-def _prompts(named: Mapping[str, str | None]) -> dict[str, str]:
+def _prompts(stated: JsonValue, name: str) -> dict[str, str]:
     """The prompts for queries and documents under the names that sentence-transformers looks for."""
+    named: Mapping[str, str | None] = {} if stated is None else stated
+    if not isinstance(named, dict) or not all(isinstance(prompt, str | None) for prompt in named.values()):
+        raise ModelUnsupportedError(
+            f"{name}: the prompts in config_sentence_transformers.json are {stated!r}; expected texts by name."
+        )
     document = next((prompt for name in ("document", "passage", "corpus") if (prompt := named.get(name))), "")
     return {"query": named.get("query") or "", "document": document}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 from colbert_rag.encoder.precision import PRECISIONS, Precision
 from colbert_rag.errors import InvalidDocumentError, InvalidQueryError, ModelUnsupportedError
 
-__all__ = ["EncoderSettings", "check_texts"]
+__all__ = ["EncoderSettings", "check_least", "check_texts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,15 +29,21 @@ class EncoderSettings:
 
     def __post_init__(self) -> None:
         for name, least in (("dim", 1), ("document_length", 1), ("query_length", 1), ("batch_tokens", 1)):
-            self._check_least(name, least)
-        self._check_least("window_overlap", 0)
+            if getattr(self, name) is not None:
+                check_least(name, getattr(self, name), least)
+        check_least("window_overlap", self.window_overlap, 0)
         if self.precision not in PRECISIONS:
             raise ModelUnsupportedError(f"precision must be one of {', '.join(PRECISIONS)}, found {self.precision!r}.")
 
-    def _check_least(self, name: str, least: int) -> None:
-        value = getattr(self, name)
-        if value is not None and value < least:
-            raise ModelUnsupportedError(f"{name}={value!r} is not possible: at least {least} expected.")
+
+def check_least(name: str, value: object, least: int) -> None:
+    """Refuse what is no whole number of at least ``least``.
+
+    Raises:
+        ModelUnsupportedError: naming the option.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
+        raise ModelUnsupportedError(f"{name}={value!r} is not possible: at least {least} expected, a whole number.")
 
 
 def check_texts(
@@ -49,6 +56,10 @@ def check_texts(
     """
     if isinstance(texts, str):
         raise error_class(f"A sequence of texts was expected, found one string. Pass [text] for a single {kind}.")
+    if not isinstance(texts, Sequence):
+        raise error_class(
+            f"A sequence of texts was expected, found a {type(texts).__name__}. Pass a list of them: list(texts)."
+        )
     for position, text in enumerate(texts):
         if not isinstance(text, str):
             raise error_class(f"{kind} {position}: a string was expected, found {type(text).__name__}.")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from colbert_rag.encoder.fair_lock import FairLock
 from colbert_rag.encoder.loading import text_transformer
 from colbert_rag.encoder.precision import Precision, takes_bfloat16
-from colbert_rag.encoder.tokenise import IdArray, Tokeniser, Tokens
+from colbert_rag.encoder.tokenise import IdArray, Tokeniser, Tokens, check_ids, table_size
 from colbert_rag.errors import ModelUnsupportedError
 from colbert_rag.types import Float32Array
 
@@ -49,8 +49,8 @@ class TokenModel:
         self._lock = FairLock()
         self._precision: Precision = precision
         self._tokeniser = Tokeniser(model.tokenizer)
-        pad_id = model.tokenizer.pad_token_id
-        self._pad_id = 0 if pad_id is None else int(pad_id)
+        self._n_embeddings = table_size(self._transformer)
+        self._pad_id = _pad_id(model)
         self._has_token_types = self._check_tokeniser()
         self.context = _context(self._transformer)
         self.dim = self._checked_dim(dim)
@@ -96,8 +96,14 @@ class TokenModel:
         return n_tokens <= max(limit, self.query_length or 0)
 
     def tokenise(self, texts: Sequence[str], task: Task) -> list[Tokens]:
-        """Tokenise texts behind the task's prompt, at full length; needs no lock."""
-        return self._tokeniser.tokenise(texts, self.prompts[task])
+        """Tokenise texts behind the task's prompt, at full length; needs no lock.
+
+        Raises:
+            ModelUnsupportedError: a token has no embedding.
+        """
+        tokenised = self._tokeniser.tokenise(texts, self.prompts[task])
+        check_ids(max((int(tokens.ids.max(initial=0)) for tokens in tokenised), default=0), self._n_embeddings)
+        return tokenised
 
     def encode_ids(self, batch: Sequence[IdArray], task: Task) -> list[Encoded]:
         """Run sequences of token ids through all modules.
@@ -174,6 +180,16 @@ class TokenModel:
         if dim is not None and not 1 <= dim <= full:
             raise ModelUnsupportedError(f"dim={dim} is not possible: the model's vectors have {full} dimensions.")
         return dim or full
+
+
+def _pad_id(model: MultiVectorEncoder) -> int:
+    pad_id = model.tokenizer.pad_token_id
+    if pad_id is None:
+        raise ModelUnsupportedError(
+            "The model's tokenizer has no padding token, which batches of texts of unlike length need. Name one of "
+            'its tokens as "pad_token" in tokenizer_config.json, or load the model, set tokenizer.pad_token, save it.'
+        )
+    return int(pad_id)
 
 
 def _check_keeps_tokens(model: MultiVectorEncoder) -> None:

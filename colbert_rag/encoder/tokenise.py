@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 from colbert_rag.errors import ModelUnsupportedError
 
 if TYPE_CHECKING:
+    from sentence_transformers.base.modules import Transformer
     from tokenizers import Encoding
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["IdArray", "Tokeniser", "Tokens"]
+__all__ = ["IdArray", "Tokeniser", "Tokens", "check_ids", "check_vocabulary", "table_size"]
 
 IdArray: TypeAlias = NDArray[np.int64]
+
+# what transformers makes up without a tokenizer's files has special tokens and a sign or two
+LEAST_VOCABULARY = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class Tokeniser:
         tokenizer: A tokenizer of transformers.
 
     Raises:
-        ModelUnsupportedError: a slow tokenizer, which knows no character offsets.
+        ModelUnsupportedError: a slow tokenizer, which knows no character offsets, or one without a vocabulary.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -59,20 +63,65 @@ class Tokeniser:
                 f"The model's tokenizer is a {type(tokenizer).__name__}, which gives no character offsets; a fast "
                 f"tokenizer is needed. Save the model with a tokenizer.json (transformers.PreTrainedTokenizerFast)."
             )
+        check_vocabulary(tokenizer)
         self._backend: Tokenizer = Tokenizer.from_str(backend.to_str())
         self._backend.no_truncation()
         self._backend.no_padding()
+        is_special = np.asarray(self._backend.encode("a").special_tokens_mask, bool)
+        self._n_last = 0 if is_special.all() else _count_leading(is_special[::-1])
 
     def tokenise(self, texts: Sequence[str], prompt: str) -> list[Tokens]:
         """Tokenise ``prompt + text`` for each text, at full length."""
         encodings = self._backend.encode_batch([prompt + text for text in texts])
-        return [_tokens(encoding, len(prompt), len(text)) for encoding, text in zip(encodings, texts, strict=True)]
+        return [
+            _tokens(encoding, len(prompt), len(text), self._n_last)
+            for encoding, text in zip(encodings, texts, strict=True)
+        ]
 
 
-def _tokens(encoding: Encoding, n_prompt: int, n_chars: int) -> Tokens:
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a tokenizer that transformers made up because the checkpoint brings none.
+
+    Raises:
+        ModelUnsupportedError: it knows hardly more than its special tokens.
+    """
+    learnt = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
+    if len(learnt) < LEAST_VOCABULARY:
+        raise ModelUnsupportedError(
+            f"The tokenizer's vocabulary has {len(learnt)} tokens besides the special ones, so that all texts would be "
+            f"alike: is tokenizer.json missing from the model? Fetch the checkpoint again with its tokenizer's files."
+        )
+
+
+def table_size(transformer: Transformer) -> int | None:
+    """Rows of a backbone's token embeddings; None where it has no such table."""
+    import torch
+
+    try:
+        table = transformer.auto_model.get_input_embeddings()
+    except NotImplementedError:
+        return None
+    return table.num_embeddings if isinstance(table, torch.nn.Embedding) else None
+
+
+def check_ids(largest: int, n_embeddings: int | None) -> None:
+    """Refuse token ids that the backbone has no embedding for.
+
+    Raises:
+        ModelUnsupportedError: with the numbers.
+    """
+    if n_embeddings is not None and largest >= n_embeddings:
+        raise ModelUnsupportedError(
+            f"The tokenizer gives the token id {largest:,}, but the model has embeddings for ids below "
+            f"{n_embeddings:,} alone: they are not of one model. Fetch the checkpoint again."
+        )
+
+
+def _tokens(encoding: Encoding, n_prompt: int, n_chars: int, n_last: int) -> Tokens:
     offsets = np.asarray(encoding.offsets, np.int64).reshape(-1, 2)
     is_special = np.asarray(encoding.special_tokens_mask, bool)
-    n_prefix = _count_leading(is_special)
+    # a text that gives no token leaves first and last special tokens side by side
+    n_prefix = len(is_special) - n_last if is_special.all() else _count_leading(is_special)
     n_prefix += _count_leading(~is_special[n_prefix:] & (offsets[n_prefix:, 1] <= n_prompt))
     n_suffix = _count_leading(is_special[n_prefix:][::-1])
     spans = _spans(offsets - n_prompt, n_prefix, n_suffix, n_chars)

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
+from heapq import heapify, heappop, heappush
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -31,11 +32,12 @@ def best_passages(
         spans: ``(T, 2) int32``, characters of each token.
         similarities: ``(T, Q) float32``, token by query token.
         n_passages: How many at most.
-        n_sentences: Sentences in a row that are taken together.
+        n_sentences: Sentences in a row that are taken together, of those that have tokens; fewer where passages
+            chosen before leave no room for so many.
 
     Returns:
         Passages, best first; the score of each is the MaxSim of the query with its tokens alone. They do
-        not overlap.
+        not overlap, and where ``n_passages`` allows it they hold every sentence that has tokens.
     """
     return passages_of_all([text], spans, [len(spans)], similarities, n_passages, n_sentences)[0]
 
@@ -73,65 +75,61 @@ def passages_of_all(
     visible = similarities[has_text]
     tops = np.maximum.reduceat(visible, firsts, axis=0) if len(has_text) else visible
     held = owners[firsts]
-    # where each document's sentences with tokens begin, and its tokens with text
+    # where each document's sentences with tokens begin, and each such sentence's tokens
     cuts = held.searchsorted([0, *(last_of_text + 1)]).tolist()
-    tokens = has_text.searchsorted(np.cumsum([0, *n_tokens])).tolist()
-    return [
-        _chosen(
-            text,
-            [(a - shift, b - shift) for a, b in bounds[held[cuts[n] : cuts[n + 1]]].tolist()],
-            tops[cuts[n] : cuts[n + 1]],
-            _matched(spans[has_text[tokens[n] : tokens[n + 1]]], visible[tokens[n] : tokens[n + 1]]),
-            n_passages,
-            n_sentences,
-        )
-        for n, (text, shift) in enumerate(zip(texts, shifts.tolist(), strict=False))
-    ]
+    edges = [*firsts.tolist(), len(has_text)]
+    located = spans[has_text]
+    found = []
+    for n, (text, shift) in enumerate(zip(texts, shifts.tolist(), strict=False)):
+        inside = bounds[held[cuts[n] : cuts[n + 1]]] - shift
+        passages = []
+        for first, stop in _runs(tops[cuts[n] : cuts[n + 1]], n_passages, n_sentences):
+            tokens = slice(edges[cuts[n] + first], edges[cuts[n] + stop])
+            start, end = int(inside[first, 0]), int(inside[stop - 1, 1])
+            passages.append(_passage(text, start, end, located[tokens], visible[tokens]))
+        found.append(tuple(sorted(passages, key=lambda passage: -passage.score)))
+    return found
 
 
-def _matched(spans: NDArray[np.int32], similarities: Float32Array) -> list[tuple[int, int]]:
-    """Characters of the tokens that the query tokens match best, rising."""
-    if not len(spans):
-        return []
-    matched: list[tuple[int, int]] = spans[sorted(set(similarities.argmax(axis=0).tolist()))].tolist()
-    return matched
-
-
-def _chosen(
-    text: str,
-    bounds: Sequence[tuple[int, int]],
-    tops: Float32Array,
-    matched: Sequence[tuple[int, int]],
-    n_passages: int,
-    n_sentences: int,
-) -> tuple[Passage, ...]:
-    """Passages from the best similarity ``(S, Q)`` of each sentence with each query token."""
-    passages = []
-    for first, stop in _runs(tops, n_passages, n_sentences):
-        start, end = bounds[first][0], bounds[stop - 1][1]
-        inside = [(a, b) for a, b in matched if a >= start and b <= end]
-        score = float(tops[first:stop].max(axis=0).sum())
-        passages.append(Passage(start, end, text[start:end], score, _joined(inside)))
-    return tuple(sorted(passages, key=lambda passage: -passage.score))
+def _passage(text: str, start: int, end: int, spans: NDArray[np.int32], similarities: Float32Array) -> Passage:
+    """A passage from its tokens; the best token of each query token is a match if there is any likeness."""
+    best = similarities.argmax(axis=0)
+    values = similarities[best, np.arange(len(best))]
+    alike = values > 0
+    matched = spans[sorted(set((best[alike] if alike.any() else best[values.argmax(keepdims=True)]).tolist()))]
+    # a token may reach over the border of its sentence
+    inside = [(a, b) for a, b in matched.clip(start, end).tolist() if a < b]
+    return Passage(start, end, text[start:end], float(values.sum()), _joined(inside))
 
 
 def _runs(tops: Float32Array, n_runs: int, width: int) -> list[tuple[int, int]]:
-    """The disjoint runs of sentences with the best MaxSim, rising."""
+    """The disjoint runs of sentences with the best MaxSim; a gap between them too narrow for a run is one as well."""
     if not len(tops) or not n_runs:
         return []
     if width == 1:
         return sorted((n, n + 1) for n in (-tops.sum(axis=1)).argsort(kind="stable")[:n_runs].tolist())
     width = min(width, len(tops))
-    scores = sliding_window_view(tops, width, axis=0).max(axis=-1).sum(axis=-1)
+    sums = tops.sum(axis=1)
     # one sentence that says it all lifts every run that holds it: of those, the one whose sentences say most
-    scores += _SENTENCES_WEIGHT * sliding_window_view(tops.sum(axis=1), width).mean(axis=-1)
-    chosen: list[int] = []
-    for first in (-scores).argsort(kind="stable").tolist():
-        if all(abs(first - other) >= width for other in chosen):
-            chosen.append(first)
-        if len(chosen) == n_runs:
-            break
-    return [(first, first + width) for first in sorted(chosen)]
+    weight = _SENTENCES_WEIGHT / width
+    scores = sliding_window_view(tops, width, axis=0).max(axis=-1).sum(axis=-1)
+    scores = scores + weight * sliding_window_view(sums, width).sum(axis=-1)
+    waiting = [(-score, first, first + width) for first, score in enumerate(scores.tolist())]
+    heapify(waiting)
+    taken = bytearray(len(tops))
+    chosen: list[tuple[int, int]] = []
+    while waiting and len(chosen) < n_runs:
+        _, first, stop = heappop(waiting)
+        if 1 in taken[first:stop]:
+            continue
+        chosen.append((first, stop))
+        taken[first:stop] = b"\1" * (stop - first)
+        before, after = taken.rfind(1, 0, first) + 1, taken.find(1, stop)
+        for a, b in ((before, first), (stop, after if after >= 0 else len(tops))):
+            if 0 < b - a < width:
+                score = float(tops[a:b].max(axis=0).sum() + weight * sums[a:b].sum())
+                heappush(waiting, (-score, a, b))
+    return sorted(chosen)
 
 
 def word_passages(text: str, words: Sequence[str], n_passages: int, n_sentences: int = 1) -> tuple[Passage, ...]:

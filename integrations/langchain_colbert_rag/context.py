@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from langchain_core.documents import Document
 
-from colbert_rag import Hit, Passage, build_context, estimate_tokens
+from colbert_rag import Hit, InvalidArgumentError, Passage, build_context, estimate_tokens
 from langchain_colbert_rag.documents import passage_entries, with_evidence
 
-__all__ = ["Found", "shown"]
+__all__ = ["Found", "check_whole", "shown"]
 
 
 class Found(NamedTuple):
@@ -56,3 +56,32 @@ def shown(
         changes = {"page_content": excerpt.text, "metadata": marked.metadata | left_out}
         excerpts.append(marked.model_copy(update=changes))
     return excerpts
+
+
+def check_whole(documents: Iterable[Document]) -> None:
+    """Refuse documents that :func:`shown` has cut to their evidence: offsets in what is left would mean nothing.
+
+    Raises:
+        InvalidArgumentError: naming the first of them.
+    """
+    for n, document in enumerate(documents):
+        if _is_cut(document):
+            msg = (
+                f"document {document.id or n!r} has been cut to its evidence already, so passages of what is left "
+                "would have no place in the whole text. Give context_tokens to the reranker, and none to the retriever."
+            )
+            raise InvalidArgumentError(msg)
+
+
+def _is_cut(document: Document) -> bool:
+    entries = document.metadata.get("passages")
+    if "passages_left_out" not in document.metadata or not isinstance(entries, list):
+        return False
+    return any(_is_elsewhere(entry, document.page_content) for entry in entries)
+
+
+def _is_elsewhere(entry: object, text: str) -> bool:
+    if not isinstance(entry, Mapping):
+        return False
+    start, end = entry.get("start"), entry.get("end")
+    return isinstance(start, int) and isinstance(end, int) and text[start:end] != entry.get("text")

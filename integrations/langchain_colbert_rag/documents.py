@@ -15,7 +15,7 @@ from colbert_rag import Hit, InvalidArgumentError, InvalidDocumentError, Passage
 __all__ = ["evidence", "from_texts", "passage_entries", "to_core", "to_langchain", "with_evidence"]
 
 # names that evidence has for itself in metadata
-RESERVED = ("relevance_score", "passages")
+RESERVED = ("relevance_score", "passages", "passages_left_out")
 
 
 def from_texts(texts: Iterable[str], metadatas: Iterable[dict[str, Any]] | None) -> list[Document]:

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, field_validator
 
 from colbert_rag import Reranker, passages_to_fill
 from langchain_colbert_rag.arguments import check_encoder
-from langchain_colbert_rag.context import Found, shown
+from langchain_colbert_rag.context import Found, check_whole, shown
 from langchain_colbert_rag.reranking_retriever import RerankingRetriever
 
 __all__ = ["ColBERTReranker"]
@@ -31,8 +31,7 @@ class ColBERTReranker(BaseDocumentCompressor):
         passages: Evidence passages per document; None for 1, or with ``context_tokens`` for as many as may fill it.
         passage_sentences: Sentences in a row that make a passage.
         context_tokens: The tokens that ``page_content`` of all documents may take; None for whole documents.
-        count_tokens: How many tokens a text has, such as ``llm.get_num_tokens``; None for an estimate, rather too many
-            than too few.
+        count_tokens: How many tokens a text has, such as ``llm.get_num_tokens``; None for an estimate.
 
     Example::
 
@@ -68,7 +67,9 @@ class ColBERTReranker(BaseDocumentCompressor):
         Raises:
             InvalidQueryError: the query is refused, or no passage fits in ``context_tokens``.
             InvalidDocumentError: a text is refused.
+            InvalidArgumentError: a document has been cut to its evidence already, by ``context_tokens`` of a retriever.
         """
+        check_whole(documents)
         texts = [document.page_content for document in documents]
         ranked = Reranker(self.encoder).rerank(
             query, texts, self.top_n, passages=self._n_passages(), passage_sentences=self.passage_sentences
@@ -77,9 +78,9 @@ class ColBERTReranker(BaseDocumentCompressor):
         return shown(found, self.context_tokens, self.count_tokens)
 
     def _n_passages(self) -> int:
-        if self.passages is not None:
-            return self.passages
-        return 1 if self.context_tokens is None else passages_to_fill(self.context_tokens, self.passage_sentences)
+        if self.context_tokens is not None:
+            return passages_to_fill(self.context_tokens, self.passage_sentences, self.passages)
+        return 1 if self.passages is None else self.passages
 
     def wrap(self, retriever: Runnable[str, list[Document]], top_n: int | None = None) -> RerankingRetriever:
         """A retriever that reranks what another one finds.

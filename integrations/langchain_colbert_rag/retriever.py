@@ -40,13 +40,13 @@ class ColBERTRetriever(BaseRetriever):
       offsets in ``page_content``, and MaxSim of the query with the passage alone, or in mode "bm25" the
       number of query words in the passage.
 
-    Both names are reserved: stored metadata of the same name is left out of what is returned.
-
     With ``context_tokens``, ``page_content`` is the evidence alone: the best passages of all documents that fit in
     that many tokens together, each whole, those of one document in text order. ``passages`` are the ones that it is
     made of, with offsets in the whole text; ``passages_left_out`` are those of the document that did not fit; ``id``
     is that of the whole document, which the store gives. A document of which nothing fits is left out, and so is
     said to the log, at level INFO.
+
+    The three names are reserved: stored metadata of the same name is left out of what is returned.
 
     ``k``, ``filter``, ``mode``, ``passages``, ``passage_sentences`` and ``context_tokens`` can be given here, in
     each call (``retriever.invoke(query, k=3)``), and as configurable fields. None in a call stands for what was
@@ -62,8 +62,7 @@ class ColBERTRetriever(BaseRetriever):
             ``context_tokens`` for as many as may fill it.
         passage_sentences: Sentences in a row that make a passage; None for those of ``config``, 1 by default.
         context_tokens: The tokens that ``page_content`` of all documents may take; None for whole documents.
-        count_tokens: How many tokens a text has, such as ``llm.get_num_tokens``; None for an estimate, rather too many
-            than too few.
+        count_tokens: How many tokens a text has, such as ``llm.get_num_tokens``; None for an estimate.
         config: How hard a search tries.
 
     Example::
@@ -124,9 +123,10 @@ class ColBERTRetriever(BaseRetriever):
         chosen = {name: getattr(self, name) if call.get(name) is None else call[name] for name in PER_CALL}
         k, context_tokens = chosen.pop("k"), chosen.pop("context_tokens")
         fields = {name: chosen.pop(name) for name in ("passages", "passage_sentences")}
-        if context_tokens is not None and fields["passages"] is None:
-            sentences = fields["passage_sentences"] or self.config.passage_sentences
-            fields["passages"] = passages_to_fill(context_tokens, sentences)
+        if context_tokens is not None:
+            sentences = fields["passage_sentences"]
+            sentences = self.config.passage_sentences if sentences is None else sentences
+            fields["passages"] = passages_to_fill(context_tokens, sentences, fields["passages"])
         changes = {name: value for name, value in fields.items() if value is not None}
         arguments = search_arguments("ColBERTRetriever", {**chosen, "config": self.config}, **changes)
         return context_tokens, {"k": k, **arguments}

@@ -12,10 +12,14 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
 from llama_index.core.utils import get_tokenizer
 
-from colbert_rag import Excerpt, Hit, build_context
-from llama_index_colbert_rag.evidence import NodeWithEvidence
+from colbert_rag import Excerpt, Hit, Passage, build_context
+from llama_index_colbert_rag.evidence import NodeWithEvidence, is_cut
 
 __all__ = ["EvidenceContext"]
+
+# what an excerpt has where text is left out
+_GAP = " … "
+_ABSENT = "\0"
 
 
 class EvidenceContext(BaseNodePostprocessor):
@@ -30,6 +34,8 @@ class EvidenceContext(BaseNodePostprocessor):
     in stays as it is. The text of a node without passages is one passage, the last to be taken. A node of which
     nothing fits is left out, and so is said to the log, at level INFO.
 
+    A node that has been cut by another one may be cut again: its passages are then those that it holds.
+
     Passages come from :class:`ColBERTRetriever` or :class:`ColBERTRerank`: ask them for several.
 
     Args:
@@ -39,6 +45,7 @@ class EvidenceContext(BaseNodePostprocessor):
 
     Raises:
         InvalidQueryError: when it is used, if no passage fits in the budget.
+        InvalidArgumentError: when it is used, if passages are not in the text of their node.
 
     Example::
 
@@ -46,7 +53,7 @@ class EvidenceContext(BaseNodePostprocessor):
         RetrieverQueryEngine.from_args(retriever, llm, node_postprocessors=[EvidenceContext(max_tokens=1500)])
     """
 
-    max_tokens: int = Field(default=1500, ge=1, description="Tokens that all nodes may take together.")
+    max_tokens: int = Field(default=1500, ge=1, strict=True, description="Tokens that all nodes may take together.")
 
     _given: Callable[[str], int] | None = PrivateAttr()
 
@@ -99,12 +106,25 @@ def _count_tokens(text: str) -> int:
 
 def _hit(n: int, found: NodeWithScore) -> Hit:
     passages = found.passages if isinstance(found, NodeWithEvidence) else ()
-    return Hit(found.node_id, 0.0, found.node.get_content(MetadataMode.NONE), {}, passages, extra=n)
+    text = found.node.get_content(MetadataMode.NONE)
+    if is_cut(found) and text == _GAP.join(passage.text for passage in passages):
+        text = _in_their_places(passages)
+    return Hit(found.node_id, 0.0, text, {}, passages, extra=n)
+
+
+def _in_their_places(passages: tuple[Passage, ...]) -> str:
+    """A stand-in for the whole text, with the passages at their offsets and a sign for each character between them."""
+    text = ""
+    for passage in passages:
+        text += _ABSENT * (passage.start - len(text)) + passage.text
+    return text
 
 
 def _shortened(found: NodeWithScore, excerpt: Excerpt) -> NodeWithEvidence:
     node = _with_text(found.node, excerpt.evidence)
-    return NodeWithEvidence(node=node, score=found.score, passages=excerpt.passages, left_out=excerpt.left_out)
+    before = found.left_out if isinstance(found, NodeWithEvidence) else ()
+    left_out = tuple(sorted([*before, *excerpt.left_out], key=lambda passage: -passage.score))
+    return NodeWithEvidence(node=node, score=found.score, passages=excerpt.passages, left_out=left_out)
 
 
 def _with_text(node: BaseNode, text: str) -> BaseNode:

@@ -35,6 +35,8 @@ _CONTEXT_ENGINES: dict[ChatMode, Callable[..., BaseChatEngine]] = {
 }
 # what the index itself hands to an engine
 _OURS = {"llm", "retriever", "query_engine"}
+# where None stands for the default
+_EVIDENCE = ("passages", "passage_sentences")
 
 
 def names_of(call: Callable[..., Any]) -> list[str]:
@@ -50,7 +52,7 @@ def query_engine(
 
     Raises:
         InvalidArgumentError: an option that neither of them takes.
-        InvalidQueryError: the budget is no whole number of 1 or more.
+        InvalidQueryError: the budget is no whole number of 1 or more, or there are to be no passages.
     """
     build = RetrieverQueryEngine.from_args
     _check("as_query_engine", options, as_retriever, build)
@@ -69,7 +71,7 @@ def chat_engine(
 
     Raises:
         InvalidArgumentError: a mode that LlamaIndex has removed, or an option that nothing in this mode takes.
-        InvalidQueryError: the budget is no whole number of 1 or more.
+        InvalidQueryError: the budget is no whole number of 1 or more, or there are to be no passages.
     """
     mode = ChatMode(mode)
     call = f"as_chat_engine in mode {mode.value!r}"
@@ -96,8 +98,12 @@ def chat_engine(
 def _with_evidence_alone(options: Options, context_tokens: int | None) -> Options:
     if context_tokens is None:
         return options
-    passages = passages_to_fill(context_tokens, options.get("passage_sentences", 1))
-    postprocessors = [*(options.get("node_postprocessors") or []), EvidenceContext(max_tokens=context_tokens)]
+    options = {name: value for name, value in options.items() if name not in _EVIDENCE or value is not None}
+    given, others = options.get("passages"), list(options.get("node_postprocessors") or [])
+    # a postprocessor may find passages where the retriever is asked for none
+    wanted = None if others and given == 0 else given
+    passages = passages_to_fill(context_tokens, options.get("passage_sentences", 1), wanted)
+    postprocessors = [*others, EvidenceContext(max_tokens=int(context_tokens))]
     return {"passages": passages, **options, "node_postprocessors": postprocessors}
 
 

@@ -9,7 +9,7 @@ from llama_index.core.schema import BaseNode, IndexNode, MetadataMode, NodeWithS
 
 from colbert_rag import Passage
 
-__all__ = ["NodeWithEvidence", "with_evidence"]
+__all__ = ["NodeWithEvidence", "is_cut", "with_evidence"]
 
 
 class NodeWithEvidence(NodeWithScore):
@@ -58,10 +58,21 @@ def _in_own_text(node: BaseNode, searched: str, passages: tuple[Passage, ...]) -
     start = searched.find(body) if body else -1
     if start < 0:
         return ()
-    shift = own.index(body) - start
-    return tuple(_shifted(p, shift) for p in passages if start <= p.start and p.end <= start + len(body))
+    end, shift = start + len(body), own.index(body) - start
+    clipped = (_clipped(passage, searched, start, end, shift) for passage in passages)
+    return tuple(passage for passage in clipped if passage.text.strip())
 
 
-def _shifted(passage: Passage, by: int) -> Passage:
-    matches = tuple((start + by, end + by) for start, end in passage.matches)
-    return replace(passage, start=passage.start + by, end=passage.end + by, matches=matches)
+def _clipped(passage: Passage, searched: str, start: int, end: int, shift: int) -> Passage:
+    """What of a passage lies between two offsets, counted anew."""
+    first, last = min(max(passage.start, start), end), max(min(passage.end, end), start)
+    matches = tuple((max(a, first) + shift, min(b, last) + shift) for a, b in passage.matches if a < last and b > first)
+    return replace(passage, start=first + shift, end=last + shift, text=searched[first:last], matches=matches)
+
+
+def is_cut(found: NodeWithScore) -> bool:
+    """Whether the text of a node is its evidence alone, in which the offsets of its passages do not count."""
+    if not isinstance(found, NodeWithEvidence):
+        return False
+    text = found.node.get_content(MetadataMode.NONE)
+    return any(text[passage.start : passage.end] != passage.text for passage in found.passages)

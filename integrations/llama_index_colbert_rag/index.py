@@ -172,6 +172,7 @@ class ColBERTIndex(VectorStoreIndex):
         mmr_threshold: float | None = None,
         passages: int = 1,
         passage_sentences: int = 1,
+        locality: float = 0.0,
         object_map: dict[str, Any] | None = None,
         verbose: bool = False,
         **unknown: Any,
@@ -189,6 +190,7 @@ class ColBERTIndex(VectorStoreIndex):
             mmr_threshold: The share of relevance in mode ``mmr``.
             passages: Evidence passages per node.
             passage_sentences: Sentences in a row that make a passage.
+            locality: The share of its best place in the score of a long node.
             object_map: What ``IndexNode`` leads to, by ``index_id``, beside what the index knows.
             verbose: Print what recursive retrieval does.
             unknown: None.
@@ -210,6 +212,7 @@ class ColBERTIndex(VectorStoreIndex):
             mmr_threshold=mmr_threshold,
             passages=passages,
             passage_sentences=passage_sentences,
+            locality=locality,
             callback_manager=self._callback_manager,
             object_map=self._object_map if object_map is None else {**self._object_map, **object_map},
             verbose=verbose,

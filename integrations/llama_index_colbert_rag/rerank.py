@@ -13,7 +13,7 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 
 from colbert_rag import Document, Encoder, InvalidArgumentError, InvalidQueryError, Reranker, TextEncoder
-from llama_index_colbert_rag.evidence import with_evidence
+from llama_index_colbert_rag.evidence import is_cut, with_evidence
 from llama_index_colbert_rag.nodes import content_of
 
 __all__ = ["ColBERTRerank"]
@@ -42,7 +42,8 @@ class ColBERTRerank(BaseNodePostprocessor):
         callback_manager: Told of every reranking.
 
     Raises:
-        InvalidArgumentError: an encoder together with a model or a device.
+        InvalidArgumentError: an encoder together with a model or a device; when it is used, a node that an
+            :class:`EvidenceContext` has cut to its evidence.
 
     Example::
 
@@ -106,6 +107,7 @@ class ColBERTRerank(BaseNodePostprocessor):
             raise InvalidQueryError(msg)
         if not nodes:
             return []
+        _check_whole(nodes)
         name = self.model or str(getattr(self._encoder, "name", type(self._encoder).__name__))
         dispatcher.event(ReRankStartEvent(query=query_bundle, nodes=nodes, top_n=self.top_n, model_name=name))
         payload: dict[str, Any] = {
@@ -162,3 +164,13 @@ class ColBERTRerank(BaseNodePostprocessor):
         # LlamaIndex would drop an encoder that cannot be pickled, and go on with the built-in model
         arguments = {name: getattr(self, name) for name in type(self).model_fields if name != "callback_manager"}
         return partial(type(self), **arguments, encoder=self._given), ()
+
+
+def _check_whole(nodes: list[NodeWithScore]) -> None:
+    for found in nodes:
+        if is_cut(found):
+            msg = (
+                f"node {found.node_id!r} has been cut to its evidence already, so passages of what is left would have "
+                "no place in the whole node. Put ColBERTRerank ahead of EvidenceContext."
+            )
+            raise InvalidArgumentError(msg)

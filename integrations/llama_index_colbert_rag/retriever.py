@@ -44,6 +44,8 @@ class ColBERTRetriever(BaseRetriever):
         mmr_threshold: In mode ``mmr``, 1 for relevance alone, 0 for the greatest diversity; None for 0.5.
         passages: Evidence passages per node.
         passage_sentences: Sentences in a row that make a passage.
+        locality: 0 scores a node by all of its tokens; towards 1, its best place has this share in the score of a long
+            node, which decides the order; scores from 0 to 1 stay those of all tokens. Not in the modes by words.
         callback_manager: Told of every retrieval.
         object_map: What ``IndexNode`` leads to, by ``index_id``.
         objects: The same as nodes.
@@ -51,7 +53,8 @@ class ColBERTRetriever(BaseRetriever):
 
     Raises:
         InvalidArgumentError: another store, or ids that are no list of str.
-        InvalidQueryError: another mode, or ``alpha`` or ``mmr_threshold`` where the mode has no use for it.
+        InvalidQueryError: another mode, or ``alpha``, ``mmr_threshold`` or ``locality`` where the mode has no use
+            for it.
         InvalidFilterError: the filters are refused.
 
     Example::
@@ -74,6 +77,7 @@ class ColBERTRetriever(BaseRetriever):
         mmr_threshold: float | None = None,
         passages: int = 1,
         passage_sentences: int = 1,
+        locality: float = 0.0,
         callback_manager: CallbackManager | None = None,
         object_map: dict[str, Any] | None = None,
         objects: list[IndexNode] | None = None,
@@ -90,6 +94,7 @@ class ColBERTRetriever(BaseRetriever):
         self.mmr_threshold = mmr_threshold
         self.passages = passages
         self.passage_sentences = passage_sentences
+        self.locality = locality
         self._terms()
         super().__init__(callback_manager=callback_manager, object_map=object_map, objects=objects, verbose=verbose)
 
@@ -119,7 +124,9 @@ class ColBERTRetriever(BaseRetriever):
             alpha=self.alpha,
             mmr_threshold=self.mmr_threshold,
         )
-        return SearchTerms.of(query, passages=self.passages, passage_sentences=self.passage_sentences)
+        return SearchTerms.of(
+            query, passages=self.passages, passage_sentences=self.passage_sentences, locality=self.locality
+        )
 
     def _search_together(self, texts: list[str], terms: SearchTerms) -> list[Hit]:
         index = self.vector_store.client

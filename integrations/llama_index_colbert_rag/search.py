@@ -33,7 +33,7 @@ class SearchTerms:
         k: How many hits.
         mode: "maxsim", "bm25" or "hybrid".
         filter: None for no restriction.
-        config: Passages, fusion and diversity.
+        config: Passages, fusion, diversity and locality.
     """
 
     k: int
@@ -42,13 +42,16 @@ class SearchTerms:
     config: SearchConfig
 
     @classmethod
-    def of(cls, query: VectorStoreQuery, *, passages: int = 0, passage_sentences: int = 1) -> SearchTerms:
+    def of(
+        cls, query: VectorStoreQuery, *, passages: int = 0, passage_sentences: int = 1, locality: float = 0.0
+    ) -> SearchTerms:
         """Translate a query.
 
         Args:
             query: Its embedding is not looked at.
             passages: Evidence passages per hit.
             passage_sentences: Sentences in a row that make a passage.
+            locality: The share of its best place in the score of a long node, 0 to 1.
 
         Raises:
             InvalidQueryError: a mode or an option that has no counterpart, or that the mode has no use for.
@@ -63,8 +66,9 @@ class SearchTerms:
         is_hybrid = mode is VectorStoreQueryMode.HYBRID
         k = query.hybrid_top_k if is_hybrid and query.hybrid_top_k is not None else query.similarity_top_k
         chosen = restriction(query.filters, query.node_ids, query.doc_ids)
-        evidence = SearchConfig(passages=passages, passage_sentences=passage_sentences)
-        return cls(k, _MODES[mode], chosen, _config(mode, query, evidence))
+        _check_locality(mode, locality)
+        config = SearchConfig(passages=passages, passage_sentences=passage_sentences, locality=locality)
+        return cls(k, _MODES[mode], chosen, _config(mode, query, config))
 
     def score_of(self, hit: Hit) -> float:
         """The score that LlamaIndex sees: what hits are ranked by, MaxSim as relevance from 0 to 1."""
@@ -93,13 +97,22 @@ def _check_options(mode: VectorStoreQueryMode, query: VectorStoreQuery) -> None:
             raise InvalidQueryError(msg)
 
 
-def _config(mode: VectorStoreQueryMode, query: VectorStoreQuery, evidence: SearchConfig) -> SearchConfig:
+def _check_locality(mode: VectorStoreQueryMode, locality: object) -> None:
+    if isinstance(locality, bool) or not isinstance(locality, int | float) or not 0 <= locality <= 1:
+        msg = f"locality must be a number from 0 to 1, found {locality!r}."
+        raise InvalidQueryError(msg)
+    if locality and _MODES[mode] == "bm25":
+        msg = f"locality belongs to late interaction and would do nothing in mode {mode.value!r}; leave it out."
+        raise InvalidQueryError(msg)
+
+
+def _config(mode: VectorStoreQueryMode, query: VectorStoreQuery, config: SearchConfig) -> SearchConfig:
     if mode is VectorStoreQueryMode.MMR:
         threshold = _MMR_THRESHOLD if query.mmr_threshold is None else query.mmr_threshold
-        return replace(evidence, diversity=1 - threshold)
+        return replace(config, diversity=1 - threshold)
     if mode is VectorStoreQueryMode.HYBRID and query.alpha is not None:
-        return replace(evidence, fusion="weighted", maxsim_weight=query.alpha)
-    return evidence
+        return replace(config, fusion="weighted", maxsim_weight=query.alpha)
+    return config
 
 
 def query_text(query: VectorStoreQuery) -> str:

@@ -1,6 +1,6 @@
 """Long documents as one document each, against truncation, passages and BM25; and where the evidence is found.
 
-    python tests/benchmarks/long_documents.py FOLDER [--sections FOLDER] [--cache FOLDER] [--json FILE]
+    python tests/benchmarks/long_documents.py FOLDER [--sections FOLDER] [--cache FOLDER] [--window 512] [--parts …]
 
 FOLDER is a judged collection in BEIR's layout. The built-in model encodes every document whole, its first 512 tokens
 alone, and in passages of 256 tokens, each encoded by itself; a document then has the score of its best passage.
@@ -35,6 +35,7 @@ PLAIN = SearchConfig(passages=0)
 TRUNCATED, PASSAGE = 512, 256
 # the best passages of all documents that the ten best documents are taken from
 PASSAGES_FOUND = 1_000
+PARTS = ["bm25", "truncated", "passages", "whole", "evidence"]
 SENTENCES = (1, 3, 5)
 LOCALITIES = (0.0, 0.5)
 
@@ -61,9 +62,9 @@ class EvidenceRow:
 class Bench:
     """A collection, its queries' vectors, and indexes over it."""
 
-    def __init__(self, folder: Path, cache: Path | None) -> None:
+    def __init__(self, folder: Path, cache: Path | None, encoder: Encoder) -> None:
         self.data: JudgedCorpus = read_judged_corpus(folder)
-        self.encoder = Encoder()
+        self.encoder = encoder
         self.queries = dict(
             zip(self.data.queries, self.encoder.encode_queries(list(self.data.queries.values())), strict=True)
         )
@@ -93,14 +94,17 @@ class Bench:
 
 def main() -> None:
     arguments = _arguments()
-    bench = Bench(arguments.folder, arguments.cache)
+    bench = Bench(
+        arguments.folder, arguments.cache, Encoder(document_length=arguments.window, window_overlap=arguments.overlap)
+    )
     print(f"{len(bench.data.documents):,} documents, {len(bench.queries):,} queries")
     with tempfile.TemporaryDirectory() as folder, Index.create(Path(folder) / "whole", bench.encoder) as index:
-        tokens = bench.vectors("whole", bench.data.documents)
+        tokens = bench.vectors(f"whole_{arguments.window}_{arguments.overlap}", bench.data.documents)
         print(f"{sum(len(t.vectors) for t in tokens):,} token vectors, at most {max(len(t.vectors) for t in tokens):,}")
         index.add_vectors(zip(bench.data.documents, tokens, strict=True))
-        rows = list(documents(bench, index, Path(folder)))
-        found = list(evidence(bench, index, Path(folder), arguments.sections)) if arguments.sections else []
+        rows = list(documents(bench, index, Path(folder), arguments.parts))
+        is_asked = arguments.sections is not None and "evidence" in arguments.parts
+        found = list(evidence(bench, index, Path(folder), arguments.sections)) if is_asked else []
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(row) for row in [*rows, *found]], indent=1))
 
@@ -110,27 +114,36 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--sections", type=Path)
     parser.add_argument("--cache", type=Path)
+    parser.add_argument("--window", type=int, default=512, help="tokens that the model reads at once")
+    parser.add_argument("--overlap", type=int, default=128)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 
 
-def documents(bench: Bench, whole: Index, folder: Path) -> Iterator[Row]:
+def documents(bench: Bench, whole: Index, folder: Path, parts: Sequence[str]) -> Iterator[Row]:
     """How well documents are ranked, a row for each way."""
-    print("| documents are | nDCG@10 | R@10 |\n|---|---|---|")
-    yield bench.row("BM25 (FTS5)", _by_text(bench, whole, "bm25"))
-    truncated = [replace(piece, id=piece.ref_id) for piece in bench.pieces(TRUNCATED) if piece.id.endswith("#0")]
-    with Index.create(folder / "truncated", bench.encoder) as index:
-        index.add_vectors(zip(truncated, bench.vectors("truncated", truncated), strict=True))
-        yield bench.row(f"their first {TRUNCATED} tokens", _by_vectors(bench, index, K))
-    passages = list(bench.pieces(PASSAGE))
-    with Index.create(folder / "passages", bench.encoder) as index:
-        index.add_vectors(zip(passages, bench.vectors("passages", passages), strict=True))
-        yield bench.row(f"passages of {PASSAGE} tokens, the best counts", _by_vectors(bench, index, PASSAGES_FOUND))
-    for locality in LOCALITIES:
-        name = f"whole, locality {locality}" if locality else "whole"
-        config = SearchConfig(passages=0, locality=locality)
-        yield bench.row(name, _by_text(bench, whole, "maxsim", config))
-        yield bench.row(f"{name}, with BM25 (hybrid)", _by_text(bench, whole, "hybrid", config))
+    print("| documents are | nDCG@10 | R@10 |\n|---|---|---|", flush=True)
+    if "bm25" in parts:
+        yield bench.row("BM25 (FTS5)", _by_text(bench, whole, "bm25"))
+    if "truncated" in parts:
+        truncated = [replace(piece, id=piece.ref_id) for piece in bench.pieces(TRUNCATED) if piece.id.endswith("#0")]
+        yield bench.row(f"their first {TRUNCATED} tokens", _of_pieces(bench, folder, "truncated", truncated, K))
+    if "passages" in parts:
+        found = _of_pieces(bench, folder, "passages", list(bench.pieces(PASSAGE)), PASSAGES_FOUND)
+        yield bench.row(f"passages of {PASSAGE} tokens, the best counts", found)
+    if "whole" in parts:
+        for locality in LOCALITIES:
+            name = f"whole, locality {locality}" if locality else "whole"
+            config = SearchConfig(passages=0, locality=locality)
+            yield bench.row(name, _by_text(bench, whole, "maxsim", config))
+            yield bench.row(f"{name}, with BM25 (hybrid)", _by_text(bench, whole, "hybrid", config))
+
+
+def _of_pieces(bench: Bench, folder: Path, name: str, pieces: list[Document], k: int) -> Rankings:
+    with Index.create(folder / name, bench.encoder) as index:
+        index.add_vectors(zip(pieces, bench.vectors(name, pieces), strict=True))
+        return _by_vectors(bench, index, k)
 
 
 def _by_text(bench: Bench, index: Index, mode: Mode, config: SearchConfig = PLAIN) -> Rankings:
@@ -205,7 +218,8 @@ def bm25_passages(bench: Bench, path: Path, places: Places, n_sentences: int) ->
     with Index.create(path, dim=1) as index:
         for document in bench.data.documents:
             cuts = sentences(document.text)
-            runs = [cuts[n : n + n_sentences] for n in range(0, len(cuts), n_sentences)]
+            # ours may begin at any sentence too
+            runs = [cuts[n : n + n_sentences] for n in range(max(1, len(cuts) - n_sentences + 1))]
             for n, run in enumerate(runs):
                 bounds[f"{document.id}#{n}"] = int(run[0][0]), int(run[-1][1])
         one = TokenVectors(np.ones((1, 1), np.float16), np.zeros((1, 2), np.int32))

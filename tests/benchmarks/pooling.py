@@ -150,7 +150,8 @@ def search_index(
 def same_evidence(hits: list[list[Hit]], reference: list[list[Hit]], data: JudgedCorpus) -> float:
     same = []
     for query_id, found, expected in zip(data.queries, hits, reference, strict=True):
-        first = {hit.id: hit.passages[0] for hit in expected if hit.id in data.qrels[query_id]}
+        relevant = {name for name, grade in data.qrels.get(query_id, {}).items() if grade > 0}
+        first = {hit.id: hit.passages[0] for hit in expected if hit.id in relevant}
         for hit in found:
             if hit.id in first:
                 a, b = hit.passages[0], first[hit.id]

@@ -39,9 +39,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         _save_long(folder)
         print(f"{len(documents):,} documents, {len(queries):,} queries")
-        print("| window | tokens | nDCG@10 | s |\n|---|---|---|---|")
-        for length in (CONTEXT, arguments.window, 512):
-            encoder = Encoder(folder, document_length=length)
+        print("| window | overlap | tokens | nDCG@10 | s |\n|---|---|---|---|---|")
+        for length, overlap in (
+            (CONTEXT, 128),
+            (arguments.window, 128),
+            (arguments.window, arguments.window // 4),
+            (512, 128),
+        ):
+            encoder = Encoder(folder, document_length=length, window_overlap=overlap)
             begin = time.perf_counter()
             tokens = encoder.encode_documents([document.text for document in documents])
             seconds = time.perf_counter() - begin
@@ -49,8 +54,11 @@ def main() -> None:
                 [t.vectors for t in tokens], encoder.encode_queries(list(queries.values())), [d.id for d in documents]
             )
             ndcg = evaluate(dict(zip(queries, found, strict=True)), {q: data.qrels[q] for q in queries}, ["nDCG@10"])
-            rows.append({"window": length, "tokens": sum(len(t.vectors) for t in tokens), **ndcg})
-            print(f"| {length:,} | {rows[-1]['tokens']:,} | {ndcg['nDCG@10']:.4f} | {seconds:.0f} |", flush=True)
+            rows.append({"window": length, "overlap": overlap, "tokens": sum(len(t.vectors) for t in tokens), **ndcg})
+            print(
+                f"| {length:,} | {overlap} | {rows[-1]['tokens']:,} | {ndcg['nDCG@10']:.4f} | {seconds:.0f} |",
+                flush=True,
+            )
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1))
 

@@ -69,11 +69,11 @@ def test_a_file_that_is_there_is_written_over_only_by_force(run, index_path: Pat
 def test_a_file_that_appears_meanwhile_is_not_written_over(run, index_path: Path, tmp_path: Path, monkeypatch):
     path = tmp_path / "report.html"
     monkeypatch.setattr(
-        "colbert_rag.cli.explaining._check_output", lambda output, is_forced: output.write_text("theirs")
+        "colbert_rag.cli.explaining.check_output", lambda output, is_forced: output.write_text("theirs")
     )
     outcome = run("explain", index_path, "notice", "--model", "hash", "-o", path)
     assert outcome.code == 1
-    assert outcome.err.startswith("FileExistsError: ")
+    assert outcome.err.startswith("StorageError: ")
     assert path.read_text() == "theirs"
 
 
@@ -94,14 +94,29 @@ def test_text_of_documents_cannot_steer_the_terminal(run, tmp_path: Path):
     assert not set(outcome.out) & set("\x1b\x9b")
 
 
-def test_no_match_is_said_and_still_makes_a_report(run, index_path: Path, tmp_path: Path):
+def test_no_match_is_said_and_makes_no_report(run, index_path: Path, tmp_path: Path):
     arguments = ("explain", index_path, "zebra", "--model", "hash", "--mode", "bm25")
-    assert run(*arguments).err == "no document matches\n"
-    assert run(*arguments, "-o", tmp_path / "report.html").code == 0
-    assert "No document was found." in (tmp_path / "report.html").read_text(encoding="utf-8")
+    path = tmp_path / "report.html"
+    for more in ((), ("-o", path)):
+        outcome = run(*arguments, *more)
+        assert (outcome.code, outcome.out, outcome.err) == (0, "", "no document matches\n")
+    assert not path.exists()
+
+
+def test_locality_moves_the_score_and_the_report_says_so(run, tmp_path: Path):
+    path = tmp_path / "long.jsonl"
+    path.write_text(json.dumps({"id": "long", "text": f"notice {'filler ' * 600} period"}) + "\n")
+    run("index", path, "--into", tmp_path / "long.index", "--model", "hash")
+    arguments = ("explain", tmp_path / "long.index", "notice period", "--model", "hash")
+    [whole, local] = [rows_of(run(*arguments, *more).out)[0] for more in ((), ("--locality", "0.5"))]
+    assert whole[2] == "2.00"
+    assert float(local[2]) < 1.9
+    assert run(*arguments, "--locality", "0.5", "-o", tmp_path / "report.html").code == 0
+    assert "locality 0.5" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert run(*arguments, "--locality", "1.5").code == 2
 
 
 def test_the_help_names_the_options(run):
     out = run("explain", "--help").out
     assert explain_hits.__doc__ is not None
-    assert all(option in out for option in ("--output", "--force", "--filter", "--mode", "--passages"))
+    assert all(option in out for option in ("--output", "--force", "--filter", "--mode", "--passages", "--locality"))

@@ -99,3 +99,18 @@ def test_passages_shows_the_best_sentences_one_below_the_other(run, tmp_path: Pa
     assert two.index("is replaced.") < two.index("is grey.")
     [hit] = run(*arguments, "--passages", "2", "--json").json
     assert [passage["text"] for passage in hit["passages"]] == ["The laptop is replaced.", "A laptop is grey."]
+
+
+def test_locality_ranks_what_stands_together_above_what_is_scattered(run, tmp_path: Path):
+    filler = "filler " * 600
+    texts = {"a-scattered": f"notice {filler} period", "b-near": f"notice period {filler} end"}
+    (tmp_path / "long.jsonl").write_text(
+        "".join(json.dumps({"id": key, "text": text}) + "\n" for key, text in texts.items())
+    )
+    run("index", tmp_path / "long.jsonl", "--into", tmp_path / "long.index", "--model", "hash")
+    arguments = ("search", tmp_path / "long.index", "notice period", "--model", "hash", "--json")
+    assert len({round(hit["score"], 2) for hit in run(*arguments).json}) == 1
+    near, scattered = run(*arguments, "--locality", "1").json
+    assert (near["id"], scattered["id"]) == ("b-near", "a-scattered")
+    assert scattered["score"] < near["score"] - 0.5
+    assert run(*arguments, "--locality", "-0.1").code == 2

@@ -10,13 +10,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from colbert_rag.encoder import Encoder
+from colbert_rag.encoder import Encoder, precision
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
     from transformers import BertModel, PreTrainedTokenizerFast
 
 HIDDEN, DIM, CONTEXT = 32, 16, 64
+
+
+@pytest.fixture(autouse=True)
+def documents_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With "auto", what a test compares to many digits would depend on the CPU."""
+    monkeypatch.setattr(precision, "_cpu_gains", lambda: False)
 
 
 @pytest.fixture(scope="session")

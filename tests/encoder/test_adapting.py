@@ -247,6 +247,8 @@ def test_failed_write_leaves_nothing_behind(folder, tmp_path, monkeypatch):
     [
         ([], 8, "no texts to fit"),
         ("the cat", 8, "A sequence of texts was expected"),
+        ((text for text in TEXTS), 8, "A sequence of texts was expected, found a generator"),
+        (None, 8, "A sequence of texts was expected, found a NoneType"),
         (["the cat", 3], 8, "document 1: a string was expected, found int"),
         (["the cat"], 8, r"have 4 token vectors; 8 dimensions need at least as many"),
     ],
@@ -260,6 +262,15 @@ def test_texts_that_cannot_be_fitted_to_are_refused(texts, dim, message, folder,
 def test_dimension_below_one_is_refused(folder, tmp_path):
     with pytest.raises(ModelUnsupportedError, match="dim=0 is not possible"):
         adapt(folder, TEXTS, tmp_path / "adapted", dim=0)
+
+
+@pytest.mark.parametrize(
+    "option", [{"dim": True}, {"dim": 8.0}, {"dim": "8"}, {"max_tokens": 0}, {"max_tokens": None}, {"max_tokens": 1e5}]
+)
+def test_option_that_is_no_whole_number_above_zero_is_refused_before_anything_is_loaded(option, tmp_path):
+    [name] = option
+    with pytest.raises(ModelUnsupportedError, match=f"{name}=.* is not possible: at least 1 expected, a whole number"):
+        adapt("no/such-model", TEXTS, tmp_path / "adapted", **option)
 
 
 def test_object_that_is_no_name_is_refused(tiny_bert, tmp_path):

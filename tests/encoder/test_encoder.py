@@ -271,6 +271,7 @@ def test_what_is_no_text_is_refused_by_position(tiny, texts, message):
         ({"dim": 17}, "dim=17 is not possible: the model's vectors have 16"),
         ({"document_length": 65}, "document_length=65 is more than the context of .* 64 tokens"),
         ({"document_length": 4}, "no room for text"),
+        ({"query_length": 65}, "query_length=65 is more than the context of .* 64 tokens"),
     ],
 )
 def test_option_that_the_model_cannot_follow_is_refused(tiny_folder, options, message):

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from colbert_rag.encoder import Encoder
+from colbert_rag.encoder.loading import Checkpoint, explained
 from colbert_rag.errors import ModelNotFoundError, ModelUnsupportedError
 
 TRANSFORMER = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}
@@ -150,3 +151,120 @@ def test_remote_code_does_not_run_unless_asked_for(folder, projection):
     (folder / "own.py").write_text("raise SystemExit('remote code ran')")
     with pytest.raises(ModelUnsupportedError, match="trust_remote_code"):
         Encoder(folder).dim  # noqa: B018
+
+
+def native(folder, projection):
+    """What sentence-transformers 6 saves."""
+    pylate(folder, projection, model_type="MultiVectorEncoder", prompts={"query": "[Q] ", "document": "[D] "})
+    return "[D]"
+
+
+def drop(path, *names) -> None:
+    weights = load_file(path)
+    kept = {name: weight for name, weight in weights.items() if not name.endswith(names)}
+    assert len(kept) == len(weights) - len(names)
+    save_file(kept, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("family", [stanford, pylate, pylate_3, native])
+def test_checkpoint_without_a_tensor_of_the_backbone_is_refused_because_it_would_be_random(folder, projection, family):
+    family(folder, projection)
+    drop(folder / "model.safetensors", "encoder.layer.1.output.dense.weight", "embeddings.LayerNorm.bias")
+    with pytest.raises(ModelUnsupportedError, match=r"2 tensors of the backbone .*embeddings\.LayerNorm\.bias first"):
+        Encoder(folder, device="cpu").dim  # noqa: B018
+
+
+@pytest.mark.parametrize("family", [stanford, pylate, native])
+def test_checkpoint_without_the_pooler_is_loaded_because_nothing_uses_it(folder, projection, family):
+    family(folder, projection)
+    drop(folder / "model.safetensors", "pooler.dense.weight", "pooler.dense.bias")
+    assert Encoder(folder, device="cpu").dim == 16
+
+
+@pytest.mark.parametrize("family", [stanford, native])
+def test_loaded_model_names_no_class_of_ours_when_it_is_saved(folder, projection, family, tmp_path):
+    family(folder, projection)
+    Encoder(folder, device="cpu")._loaded().model.save(str(tmp_path / "again"), create_model_card=False)
+    modules = json.loads((tmp_path / "again" / "modules.json").read_text())
+    assert all(module["type"].startswith("sentence_transformers.") for module in modules)
+
+
+@pytest.mark.parametrize("family", [stanford, native])
+def test_checkpoint_without_a_tokenizer_is_refused_because_all_texts_would_be_alike(folder, projection, family):
+    family(folder, projection)
+    config = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", {**config, "tokenizer_class": "BertTokenizer"})
+    for path in folder.glob("*token*"):
+        path.unlink()
+    with pytest.raises(ModelUnsupportedError, match=r"is tokenizer\.json missing from the model"):
+        Encoder(folder, device="cpu").dim  # noqa: B018
+
+
+def reshape_backbone(folder):
+    weights = load_file(folder / "model.safetensors") | {"embeddings.LayerNorm.bias": torch.zeros(7)}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def without_dense_config(folder):
+    (folder / "1_Dense" / "config.json").unlink()
+
+
+def without_dense_weight(folder):
+    save_file({"other": torch.zeros(1)}, folder / "1_Dense" / "model.safetensors")
+
+
+def reshape_dense(folder):
+    save_file({"linear.weight": torch.zeros(3, 5)}, folder / "1_Dense" / "model.safetensors")
+
+
+@pytest.mark.parametrize("damage", [reshape_backbone, without_dense_config, without_dense_weight, reshape_dense])
+def test_files_that_do_not_fit_together_are_refused(folder, projection, damage):
+    pylate(folder, projection)
+    damage(folder)
+    with pytest.raises(ModelUnsupportedError, match="cannot be loaded: "):
+        Encoder(folder, device="cpu").dim  # noqa: B018
+
+
+def test_projection_of_another_width_than_the_backbone_is_refused(folder):
+    pylate(folder, torch.zeros(16, 32))
+    write_dense(folder, "1_Dense", torch.zeros(16, 24), in_features=24)
+    with pytest.raises(ModelUnsupportedError, match=r"module 1 projects vectors of 24 dimensions, but gets .* 32"):
+        Encoder(folder, device="cpu").dim  # noqa: B018
+
+
+def test_stanford_checkpoint_without_a_projection_is_refused(folder, projection):
+    stanford(folder, projection)
+    drop(folder / "model.safetensors", "linear.weight")
+    with pytest.raises(ModelUnsupportedError, match=r"cannot be loaded: KeyError: 'linear\.weight'"):
+        Encoder(folder, device="cpu").dim  # noqa: B018
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_lack_of_memory_is_not_laid_on_the_checkpoint(error):
+    with pytest.raises(type(error)), explained(Checkpoint("some/model")):
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("filename", "content", "message"),
+    [
+        ("config.json", b"\xff\xfe{", r"config\.json is no JSON"),
+        ("config.json", b"[1]", r"config\.json holds a list; expected an object"),
+        ("config_sentence_transformers.json", b"[]", r"config_sentence_transformers\.json holds a list"),
+        ("modules.json", b'["a"]', r"modules\.json is no list of modules with a type and a path"),
+        ("modules.json", b'{"a": 1}', r"modules\.json is no list of modules"),
+        ("modules.json", b'[{"type": "x.Transformer"}]', r"modules\.json is no list of modules"),
+    ],
+)
+def test_malformed_configuration_is_refused_by_the_name_of_its_file(folder, projection, filename, content, message):
+    pylate(folder, projection)
+    (folder / filename).write_bytes(content)
+    with pytest.raises(ModelUnsupportedError, match=message):
+        Encoder(folder, device="cpu").dim  # noqa: B018
+
+
+def test_tilde_is_the_home_folder_where_the_model_is_there(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    monkeypatch.setenv("USERPROFILE", str(folder.parent))
+    assert Encoder(f"~/{folder.name}").name == str(folder.resolve())
+    assert Encoder("~/no-such-model").name == "~/no-such-model"

@@ -91,7 +91,7 @@ def test_documents_of_all_lengths_in_one_call_come_back_in_order(encoder):
         np.testing.assert_allclose(found.vectors.astype(np.float32), alone.vectors.astype(np.float32), atol=4e-3)
 
 
-def test_a_document_within_the_context_goes_through_the_model_in_one_piece(encoder):
+def test_a_document_within_the_context_goes_through_the_model_in_one_piece(encoder, monkeypatch):
     context = encoder._loaded().context
     text, _ = long_text(context - 2)
     pieces = []
@@ -101,11 +101,10 @@ def test_a_document_within_the_context_goes_through_the_model_in_one_piece(encod
         pieces.extend(len(ids) for ids in batch)
         return original(batch, task)
 
-    encoder._loaded().encode_ids = counted
+    monkeypatch.setattr(encoder._loaded(), "encode_ids", counted)
     encoder.encode_documents([text])
     assert pieces == [context]
     pieces.clear()
     encoder.encode_documents([text + " a"])
     assert len(pieces) == 2
     assert max(pieces) <= context
-    encoder._loaded().encode_ids = original

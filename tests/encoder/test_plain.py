@@ -169,3 +169,26 @@ def test_remote_code_does_not_run_unless_asked_for(folder):
     (folder / "own.py").write_text("raise SystemExit('remote code ran')")
     with pytest.raises(ModelUnsupportedError, match="trust_remote_code"):
         load(folder)
+
+
+@pytest.mark.parametrize("prompts", [["a"], {"query": 3}, "query: "])
+def test_prompts_of_another_kind_are_refused(prompts, folder):
+    write_json(folder / "config_sentence_transformers.json", {"prompts": prompts})
+    with pytest.raises(ModelUnsupportedError, match=r"prompts in config_sentence_transformers\.json are .*by name"):
+        load(folder)
+
+
+def test_encoder_without_a_tokenizer_is_refused(folder):
+    for path in folder.glob("*token*"):
+        path.unlink()
+    with pytest.raises(ModelUnsupportedError, match=r"is tokenizer\.json missing"):
+        load(folder)
+
+
+def test_tokenizer_of_a_larger_model_is_refused(folder):
+    weights, config = load_file(folder / "model.safetensors"), json.loads((folder / "config.json").read_text())
+    name = "embeddings.word_embeddings.weight"
+    save_file(weights | {name: weights[name][:20].clone()}, folder / "model.safetensors", metadata={"format": "pt"})
+    write_json(folder / "config.json", {**config, "vocab_size": 20})
+    with pytest.raises(ModelUnsupportedError, match="embeddings for ids below 20 alone"):
+        load(folder)

@@ -8,6 +8,7 @@ from colbert_rag.encoder import Encoder, precision
 from colbert_rag.encoder.precision import takes_bfloat16
 from colbert_rag.errors import ModelUnsupportedError
 
+MEASURED = precision._cpu_gains  # what conftest.py keeps all other tests from
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 TEXTS = ["the cat sat on the mat", "a dog", "the cat and the dog sat on the mat and the cat ran"]
 
@@ -26,11 +27,12 @@ def test_a_graphics_card_takes_bfloat16_where_it_has_it(monkeypatch, is_supporte
 
 @pytest.mark.parametrize(("seconds", "expected"), [((1.0, 0.5), True), ((1.0, 0.9), False), ((1.0, 6.0), False)])
 def test_a_cpu_takes_bfloat16_where_it_was_measured_to_be_faster(monkeypatch, seconds, expected):
-    precision._cpu_gains.cache_clear()
+    monkeypatch.setattr(precision, "_cpu_gains", MEASURED)
+    MEASURED.cache_clear()
     measured = dict(zip((torch.float32, torch.bfloat16), seconds, strict=True))
     monkeypatch.setattr(precision, "_fastest", lambda rows, weights: measured[rows.dtype])
     assert takes_bfloat16("auto", CPU) is expected
-    precision._cpu_gains.cache_clear()
+    MEASURED.cache_clear()
 
 
 def test_other_devices_keep_float32():

@@ -45,3 +45,21 @@ def test_context_without_a_position_table_is_what_the_configuration_says(
     monkeypatch.setattr(tiny_model[0].config, "max_position_embeddings", positions)
     tiny_model.tokenizer.model_max_length = max_length
     assert _context(tiny_model[0]) == expected
+
+
+def test_tokenizer_without_padding_is_refused_with_what_to_set(tiny_model):
+    tiny_model.tokenizer.pad_token = None
+    with pytest.raises(ModelUnsupportedError, match=r"no padding token.*\"pad_token\" in tokenizer_config\.json"):
+        TokenModel(tiny_model)
+
+
+def test_token_beyond_the_table_of_embeddings_is_refused_with_the_numbers(tiny_model):
+    import torch
+
+    rows = tiny_model.tokenizer.convert_tokens_to_ids("##ing")
+    embeddings = tiny_model[0].auto_model.embeddings
+    embeddings.word_embeddings = torch.nn.Embedding(rows, 32)
+    model = TokenModel(tiny_model)
+    model.tokenise(["the cat"], "document")
+    with pytest.raises(ModelUnsupportedError, match=rf"token id {rows}, .* ids below {rows}"):
+        model.tokenise(["the cat", "the cating"], "document")

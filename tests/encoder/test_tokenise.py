@@ -89,3 +89,10 @@ def test_slow_tokenizer_is_refused():
 
 
 BYTE_LEVEL = byte_level_tokeniser()
+
+
+@pytest.mark.parametrize(("prompt", "prefix"), [("", 1), ("d: ", 3)])
+def test_text_without_a_token_stands_between_the_first_and_the_last_special_token(tokeniser, prompt, prefix):
+    [tokens] = tokeniser.tokenise(["\x00\x00"], prompt)
+    assert (tokens.n_prefix, tokens.n_suffix) == (prefix, 1)
+    assert tokens.spans.tolist() == [[0, 0]] * prefix + [[2, 2]]

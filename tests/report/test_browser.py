@@ -91,6 +91,34 @@ def test_even_markup_that_was_not_escaped_could_load_and_run_nothing(browse, exp
     assert "<title>run</title>" in control
 
 
+BLOCKS = "#d1 .text, #d1 .heading, #d1 h2, #d1 dl div, #d1 td, nav li:first-child a"
+
+
+@pytest.mark.parametrize("is_contained", [True, False])
+def test_what_is_piled_on_a_letter_is_painted_over_no_other_text(browse, explained, tmp_path, is_contained):
+    """Under covers on its own blocks a hostile document cannot be seen: the picture is the same when it is hidden."""
+    piled, short = "n" + "\u0301" * 2000 + "otice", "i" + "\u030d" * 200
+    hostile = explained(
+        f"{piled} notice {piled} period", id=short, heading=piled, metadata={piled: piled}, ref_id=piled
+    )
+    page = report_page("notice period?", [hostile, explained("The notice is long. A period of months.", id="b")])
+    page = page.replace(page[page.index("<meta http-equiv") : page.index("<meta name=viewport")], "")
+    if not is_contained:
+        page = page.replace("contain: paint", "")
+    covers = ", ".join(f"{block}::after" for block in BLOCKS.split(", "))
+    covered = (
+        f"<style>{BLOCKS} {{ position: relative }}"
+        f"{covers} {{ content: ''; position: absolute; inset: 0; background: #fff; visibility: visible }}</style>"
+    )
+    hidden = f"<style>{BLOCKS} {{ visibility: hidden }}</style>"
+    pictures = []
+    for n, style in enumerate((covered, covered + hidden)):
+        picture = tmp_path / f"{n}.png"
+        browse(page.replace("</body>", f"{style}</body>"), f"--screenshot={picture}", "--window-size=900,1400")
+        pictures.append(picture.read_bytes())
+    assert (pictures[0] == pictures[1]) == is_contained
+
+
 @pytest.mark.parametrize("width", [500, 1200])
 def test_no_text_makes_the_page_wider_than_the_window(browse, explained, width):
     """A script that only this test adds measures the page; chromium makes no narrower window than 500."""

@@ -61,5 +61,20 @@ def test_hostile_texts_stay_texts_wherever_they_stand(explained, read):
     html.encode()
 
 
+def test_relevance_is_left_out_where_no_maxsim_was_computed(explained):
+    html = {mode: report_page("notice", [explained(TEXT)], mode) for mode in ("maxsim", "bm25", "hybrid")}
+    assert {mode: "relevance" in page for mode, page in html.items()} == {"maxsim": True, "bm25": False, "hybrid": True}
+
+
+@pytest.mark.parametrize("mode", ["maxsim", "bm25", "hybrid"])
+def test_with_locality_the_page_does_not_say_that_similarities_add_up_to_the_score(explained, mode):
+    whole, local = (report_page("notice", [explained(TEXT)], mode, locality=share) for share in (0.0, 0.25))
+    assert "similarities is the document's MaxSim" in whole
+    assert "locality" not in whole
+    is_local = mode != "bm25"
+    assert ("locality 0.25" in local) == ("not its score" in local) == is_local
+    assert ("similarities is the document's MaxSim" in local) != is_local
+
+
 def test_no_documents_are_said(read):
     assert "No document was found." in report_page("notice", [])

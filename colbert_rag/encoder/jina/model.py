@@ -17,6 +17,7 @@ from sentence_transformers.util import load_file_path
 from colbert_rag.encoder.jina import alibi, rotary
 from colbert_rag.encoder.jina.family import family_of
 from colbert_rag.encoder.jina.weights import PROJECTION, TensorFiles, fit
+from colbert_rag.encoder.tokenise import check_vocabulary
 from colbert_rag.errors import ModelUnsupportedError
 from colbert_rag.types import JsonValue
 
@@ -37,6 +38,7 @@ class JinaTransformer(Transformer):
         self, model_name_or_path: str, backend: str, config_kwargs: dict[str, Any]
     ) -> tuple[PretrainedConfig, bool]:
         stored = _read_json(model_name_or_path, "config.json", config_kwargs)
+        _check_sizes(stored, model_name_or_path)
         return (alibi if family_of(stored) == "alibi" else rotary).config_from(stored), False
 
     def _load_model(
@@ -77,13 +79,14 @@ class JinaEncoder(MultiVectorEncoder):
         processor_kwargs: dict[str, Any] | None = None,
         config_kwargs: dict[str, Any] | None = None,
     ) -> tuple[list[torch.nn.Module], dict[str, Any]]:
-        self._maybe_load_stanford_metadata(model_name_or_path, cache_folder, revision, local_files_only, token)
         place = {
             "token": token,
             "cache_dir": cache_folder,
             "revision": revision,
             "local_files_only": local_files_only,
         }
+        metadata = _read_json(model_name_or_path, METADATA, place)
+        self._maybe_load_stanford_metadata(model_name_or_path, cache_folder, revision, local_files_only, token)
         transformer = JinaTransformer(
             model_name_or_path,
             model_kwargs=place | (model_kwargs or {}),
@@ -91,7 +94,7 @@ class JinaEncoder(MultiVectorEncoder):
             config_kwargs=place | (config_kwargs or {}),
             **self._legacy.transformer_config,
         )
-        self._correct_settings(model_name_or_path, transformer, _read_json(model_name_or_path, METADATA, place))
+        self._correct_settings(model_name_or_path, transformer, metadata)
         stored = TensorFiles.find(model_name_or_path, **_file_options(place))
         modules = [
             transformer,
@@ -106,6 +109,7 @@ class JinaEncoder(MultiVectorEncoder):
         tokenizer, expansion = transformer.tokenizer, transformer.query_expansion
         assert tokenizer is not None
         assert expansion is not None
+        check_vocabulary(tokenizer)
         vocabulary = tokenizer.get_vocab()
         stated = {role: prefix.strip() for role, prefix in self._legacy.prefixes.items()}
         is_stated = all(marker in vocabulary for marker in stated.values())
@@ -134,6 +138,21 @@ def _load_backbone(family: ModuleType, config: PretrainedConfig, stored: TensorF
     return model
 
 
+def _check_sizes(stored: Mapping[str, JsonValue], name: str) -> None:
+    """Refuse what transformers would stumble over, or compute with, far from the file that is wrong."""
+    for key, least in (("hidden_size", 1), ("num_attention_heads", 1), ("pad_token_id", 0)):
+        value = stored.get(key, least)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ModelUnsupportedError(
+                f"{name}: config.json has {key}={value!r}; expected a whole number of at least {least}."
+            )
+    width, n_heads = stored.get("hidden_size"), stored.get("num_attention_heads")
+    if width is not None and n_heads is not None and width % n_heads:
+        raise ModelUnsupportedError(
+            f"{name}: config.json has hidden_size={width}, which num_attention_heads={n_heads} does not divide."
+        )
+
+
 def _projection(stored: TensorFiles, hidden_size: int) -> Dense:
     weight = stored.read(PROJECTION)
     if weight.ndim != 2 or weight.shape[1] != hidden_size:
@@ -153,7 +172,14 @@ def _projection(stored: TensorFiles, hidden_size: int) -> Dense:
 
 def _read_json(name: str, filename: str, options: Mapping[str, Any]) -> dict[str, JsonValue]:
     path = load_file_path(name, filename, **_file_options(options))
-    content: dict[str, JsonValue] = {} if path is None else json.loads(Path(path).read_text("utf-8"))
+    try:
+        content: JsonValue = {} if path is None else json.loads(Path(path).read_text("utf-8"))
+    except ValueError as error:
+        raise ModelUnsupportedError(f"{name}: {filename} is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ModelUnsupportedError(
+            f"{name}: {filename} holds a {type(content).__name__}; expected an object. Fetch it again."
+        )
     return content
 
 

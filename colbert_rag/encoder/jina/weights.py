@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colbert_rag.errors import ModelUnsupportedError
+from colbert_rag.types import JsonValue
 
 if TYPE_CHECKING:
     import torch
@@ -70,7 +71,7 @@ class TensorFiles:
         index = load_file_path(checkpoint, INDEX, **options)
         if index is None:
             raise _no_safetensors(checkpoint)
-        shard_of: dict[str, str] = json.loads(Path(index).read_text("utf-8"))["weight_map"]
+        shard_of = _shards(checkpoint, Path(index))
         paths = {shard: load_file_path(checkpoint, shard, **options) for shard in set(shard_of.values())}
         if missing := sorted(shard for shard, path in paths.items() if path is None):
             raise ModelUnsupportedError(
@@ -139,6 +140,20 @@ def _refuse_unknown(stored: TensorFiles, names: list[str]) -> None:
             f"{stored.checkpoint}: {len(unknown)} tensors, {unknown[0]} among them, have no place in the architecture "
             f"that config.json describes; without them the vectors would be wrong. {ADVICE}"
         )
+
+
+def _shards(checkpoint: str, index: Path) -> dict[str, str]:
+    """The file of each tensor, by the index of a checkpoint in shards."""
+    try:
+        content: JsonValue = json.loads(index.read_text("utf-8"))
+    except ValueError as error:
+        raise ModelUnsupportedError(f"{checkpoint}: {INDEX} is no JSON: {error}. Fetch it again.") from error
+    shard_of = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(shard_of, dict) or not all(isinstance(shard, str) for shard in shard_of.values()):
+        raise ModelUnsupportedError(
+            f"{checkpoint}: {INDEX} has no weight_map that names a file for each tensor. Fetch it again."
+        )
+    return shard_of
 
 
 def _no_safetensors(checkpoint: str) -> ModelUnsupportedError:

@@ -306,3 +306,41 @@ def test_projection_of_another_width_is_refused(make_folder, family):
     save_file({**tensors, "linear.weight": np.zeros((128, 5), np.float32)}, folder / "model.safetensors")
     with pytest.raises(ModelUnsupportedError, match=r"linear\.weight has the shape \(128, 5\)"):
         Encoder(folder).dim  # noqa: B018
+
+
+@pytest.mark.parametrize("family", ["alibi", "rotary"])
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"pad_token_id": None}, "pad_token_id=None; expected a whole number of at least 0"),
+        ({"num_attention_heads": 0}, "num_attention_heads=0; expected a whole number of at least 1"),
+        ({"hidden_size": "x"}, "hidden_size='x'; expected a whole number of at least 1"),
+        ({"num_attention_heads": 7}, "which num_attention_heads=7 does not divide"),
+    ],
+)
+def test_sizes_that_make_no_backbone_are_refused(make_folder, family, setting, message):
+    folder = make_folder(family)
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | setting))
+    with pytest.raises(ModelUnsupportedError, match=message):
+        Encoder(folder, device="cpu").dim  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("filename", "message"),
+    [("artifact.metadata", r"artifact\.metadata holds a list"), ("tokenizer_config.json", "cannot be loaded")],
+)
+def test_list_where_an_object_belongs_is_refused(alibi_folder, filename, message):
+    folder = alibi_folder()
+    (folder / filename).write_text("[1]")
+    with pytest.raises(ModelUnsupportedError, match=message):
+        Encoder(folder, device="cpu").dim  # noqa: B018
+
+
+@pytest.mark.parametrize("family", ["alibi", "rotary"])
+def test_missing_tokenizer_is_named(make_folder, family):
+    folder = make_folder(family)
+    for name in ("tokenizer.json", "vocab.txt"):
+        (folder / name).unlink(missing_ok=True)
+    with pytest.raises(ModelUnsupportedError, match=r"is tokenizer\.json missing"):
+        Encoder(folder, device="cpu").dim  # noqa: B018

@@ -88,3 +88,11 @@ def test_part_of_a_stored_tensor_is_cut_along_its_first_axis(tmp_path):
     sources = {"second": Source("both", 1, 2), "own": Source("elsewhere")}
     found = fit({"second": (3, 2), "own": (1, 2)}, TensorFiles.find(str(tmp_path)), "x.", sources.__getitem__)
     torch.testing.assert_close(found, {"second": torch.from_numpy(stored[3:]), "own": torch.from_numpy(stored[:1])})
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"weight_map": [1]}', '{"weight_map": {"linear.weight": 1}}', "no"])
+def test_malformed_index_of_shards_is_refused_by_name(folder, content):
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(ModelUnsupportedError, match=r"model\.safetensors\.index\.json (has no weight_map|is no JSON)"):
+        Encoder(folder).dim  # noqa: B018

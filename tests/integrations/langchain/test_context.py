@@ -192,3 +192,46 @@ def test_a_document_without_an_id_and_one_without_words_pass_through(encoder):
     found = ColBERTReranker(encoder=encoder, context_tokens=50).compress_documents(documents, QUESTION)
     assert sorted(document.page_content for document in found) == ["!!!", "Nobody may end it. So it says."]
     assert [document.id for document in found] == [None, None]
+
+
+async def test_the_budget_of_a_call_is_that_of_what_a_wrapped_retriever_gives(archive, encoder):
+    wrapped = ColBERTReranker(encoder=encoder, top_n=2).wrap(ColBERTRetriever(store=archive, k=4))
+    found = wrapped.invoke(QUESTION, context_tokens=60, passage_sentences=2)
+    assert 0 < sum(estimate_tokens(document.page_content) for document in found) <= 60
+    assert await wrapped.ainvoke(QUESTION, context_tokens=60, passage_sentences=2) == found
+    [shown] = [document for document in found if document.id == "contract"]
+    [whole] = archive.get_by_ids(["contract"])
+    assert EVIDENCE in shown.page_content
+    for passage in [*shown.metadata["passages"], *shown.metadata["passages_left_out"]]:
+        assert whole.page_content[passage["start"] : passage["end"]] == passage["text"]
+    assert len(wrapped.invoke(QUESTION, k=1)[0].page_content) > 20_000
+    with pytest.raises(InvalidQueryError, match="budget"):
+        wrapped.invoke(QUESTION, context_tokens=0)
+
+
+def test_a_reranker_refuses_documents_that_have_been_cut(archive, encoder):
+    inside = ColBERTRetriever(store=archive, k=2, context_tokens=60)
+    for reranker in (ColBERTReranker(encoder=encoder), ColBERTReranker(encoder=encoder, context_tokens=60)):
+        with pytest.raises(
+            InvalidArgumentError, match=r"'contract' has been cut .* Give context_tokens to the reranker"
+        ):
+            reranker.wrap(inside).invoke(QUESTION)
+
+
+def test_what_an_earlier_stage_left_out_is_gone(archive, encoder):
+    stale = Document(id="a", page_content="It ends.", metadata={"passages": "mine", "passages_left_out": "mine"})
+    [found] = ColBERTReranker(encoder=encoder).compress_documents([stale], QUESTION)
+    assert "passages_left_out" not in found.metadata
+    archive.add_documents([stale])
+    [found] = ColBERTRetriever(store=archive, k=1).invoke("it ends")
+    assert (found.id, "passages_left_out" in found.metadata) == ("a", False)
+
+
+def test_a_budget_without_passages_and_wrong_sentences_are_refused_with_words(archive, encoder):
+    for options, words_of_error in (({"passages": 0}, "passages=0"), ({"passage_sentences": "3"}, "found '3'")):
+        with pytest.raises(InvalidQueryError, match=words_of_error):
+            ColBERTRetriever(store=archive).invoke(QUESTION, context_tokens=60, **options)
+    with pytest.raises(InvalidQueryError, match="passages=0"):
+        ColBERTReranker(encoder=encoder, passages=0, context_tokens=60).compress_documents(
+            [Document(page_content="It ends.")], QUESTION
+        )

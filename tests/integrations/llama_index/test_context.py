@@ -250,3 +250,50 @@ def test_the_estimate_of_the_core_is_not_below_what_a_language_model_counts():
         stories = [json.loads(line)["text"] for line in lines]
     for story in stories:
         assert tokens(story) <= estimate_tokens(story) < 2 * tokens(story)
+
+
+def test_evidence_may_be_cut_again(archive, found, shorten):
+    once = shorten(EvidenceContext(max_tokens=400), found)
+    twice = shorten(EvidenceContext(max_tokens=150), once)
+    assert any(EVIDENCE in node.node.get_content() for node in twice)
+    assert 0 < tokens(contents(twice)) <= 150
+    [whole] = archive.vector_store.get_nodes(["contract"])
+    [contract] = [node for node in twice if node.node_id == "contract"]
+    assert contract.node.get_content() == " … ".join(passage.text for passage in contract.passages)
+    for passage in [*contract.passages, *contract.left_out]:
+        assert whole.text[passage.start : passage.end] == passage.text
+    assert shorten(EvidenceContext(max_tokens=400), once) == once
+
+
+def test_a_budget_beside_an_evidence_context_gives_the_llm_the_evidence(archive):
+    both = archive.as_query_engine(
+        llm=MockLLM(), similarity_top_k=2, context_tokens=200, node_postprocessors=[EvidenceContext(max_tokens=300)]
+    )
+    assert EVIDENCE in str(both.query(QUESTION))
+
+
+def test_passages_that_are_not_in_their_node_are_refused(shorten):
+    node = NodeWithEvidence(node=TextNode(id_="a", text="Another text."), passages=(Passage(40, 49, "It snows.", 1.0),))
+    with pytest.raises(InvalidArgumentError, match="hit 'a': its text has '' from 40 to 49"):
+        shorten(EvidenceContext(max_tokens=50), [node])
+
+
+def test_a_reranker_behind_the_context_is_refused(encoder, found, shorten):
+    short = shorten(EvidenceContext(max_tokens=80), found)
+    with pytest.raises(InvalidArgumentError, match=r"'contract' has been cut .* ahead of EvidenceContext"):
+        ColBERTRerank(encoder=encoder).postprocess_nodes(short, query_str=QUESTION)
+
+
+def test_none_is_not_given_and_no_passages_are_refused(archive, encoder):
+    as_engine = archive.as_query_engine
+    default = as_engine(llm=MockLLM(), context_tokens=60)
+    unset = as_engine(llm=MockLLM(), context_tokens=60, passages=None, passage_sentences=None)
+    assert unset.retriever.passages == default.retriever.passages == 3
+    with pytest.raises(InvalidQueryError, match="passages=0"):
+        as_engine(llm=MockLLM(), context_tokens=60, passages=0)
+    with pytest.raises(InvalidQueryError, match="found '2'"):
+        as_engine(llm=MockLLM(), context_tokens=60, passage_sentences="2")
+    reranked = as_engine(
+        llm=MockLLM(), context_tokens=60, passages=0, node_postprocessors=[ColBERTRerank(encoder=encoder)]
+    )
+    assert EVIDENCE in str(reranked.query(QUESTION))

@@ -66,3 +66,23 @@ def test_a_reranker_s_offsets_count_in_the_node_s_own_text_too(encoder):
         [NodeWithScore(node=TextNode(metadata={"title": "cedar"}))], query_str="cedar"
     )
     assert bare.passages == ()
+
+
+def test_a_passage_that_begins_in_a_template_is_clipped_to_the_body():
+    node = TextNode(text="First part. Second part.", metadata={"k": 1})
+    searched = "Meta: k 1. Content: First part. Second part. END"
+    across = Passage(11, 31, searched[11:31], 2.0, ((11, 18), (18, 25), (26, 31)))
+    behind = Passage(32, 48, searched[32:48], 1.0, ((39, 48),))
+    ahead, blank = Passage(0, 10, searched[:10], 0.5), Passage(44, 48, searched[44:48], 0.1)
+    found = with_evidence(node, 0.5, searched, (across, behind, ahead, blank))
+    assert found.passages == (
+        Passage(0, 11, "First part.", 2.0, ((0, 5), (6, 11))),
+        Passage(12, 24, "Second part.", 1.0, ((19, 24),)),
+    )
+
+
+def test_the_best_passage_of_a_template_ahead_of_the_text_is_found(store):
+    template = "Meta: {metadata_str}. Content: {content} END"
+    store.add([TextNode(text="Amber birch. Delta ember.", metadata={"k": 1}, text_template=template)])
+    [found] = ColBERTRetriever(store, 1, passages=9, passage_sentences=100).retrieve("amber")
+    assert [passage.text for passage in found.passages] == ["Amber birch. Delta ember."]

@@ -183,3 +183,19 @@ def test_what_a_retriever_cannot_do_is_refused_when_it_is_made(handbook, index):
         ColBERTRetriever(handbook, filters={"lang": "de"})
     with pytest.raises(InvalidArgumentError, match="must be of type ColBERTVectorStore, found ColBERTIndex"):
         ColBERTRetriever(index)
+
+
+def test_locality_reaches_the_core_and_survives_a_pickle(index, store, retrieve):
+    near, far = ["notice period"] * 3, [word for n in range(400) for word in ("notice" if n == 0 else "filler",)]
+    store.add([TextNode(id_="scattered", text=" ".join([*far, "period"])), TextNode(id_="near", text=" ".join(near))])
+    retriever = index.as_retriever(similarity_top_k=4, locality=1.0, mode="hybrid", passages=0)
+    config = SearchConfig(locality=1.0, passages=0)
+    hits = store.client.search("notice period", 4, mode="hybrid", config=config)
+    plain = store.client.search("notice period", 4, mode="hybrid", config=SearchConfig(passages=0))
+    assert [hit.score for hit in hits] != [hit.score for hit in plain]
+    again = pickle.loads(pickle.dumps(retriever))
+    for one in (retriever, again):
+        assert [(f.node_id, f.score) for f in retrieve(one, "notice period")] == [(h.id, h.score) for h in hits]
+    again.vector_store.client.close()
+    engine = index.as_query_engine(llm=MockLLM(), locality=0.5)
+    assert engine.retriever.locality == 0.5

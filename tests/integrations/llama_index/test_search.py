@@ -91,3 +91,14 @@ def test_a_query_of_an_embedding_alone_is_refused():
     with pytest.raises(InvalidQueryError, match=r"needs VectorStoreQuery\.query_str"):
         query_text(VectorStoreQuery(query_embedding=[0.1]))
     assert query_text(VectorStoreQuery(query_str="a")) == "a"
+
+
+def test_locality_is_that_of_the_core_and_has_no_use_by_words():
+    for mode in ("default", "hybrid", "mmr"):
+        terms = SearchTerms.of(VectorStoreQuery(query_str="a", mode=mode), locality=0.5)
+        assert terms.config.locality == 0.5
+    for wrong in (-0.1, 1.5, "1", True, None):
+        with pytest.raises(InvalidQueryError, match="locality must be a number from 0 to 1"):
+            SearchTerms.of(VectorStoreQuery(query_str="a"), locality=wrong)
+    with pytest.raises(InvalidQueryError, match="locality belongs to late interaction"):
+        SearchTerms.of(VectorStoreQuery(query_str="a", mode="sparse"), locality=0.5)
