@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import random
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from figures import Figures
 
 from colbert_rag import Document, Index
 from colbert_rag.testing import HashEncoder
@@ -44,10 +49,52 @@ WORDS = [
 ]
 
 
+FIGURES = pytest.StashKey[Figures]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("torture")
+    group.addoption("--torture", action="store_true", help="the long sizes of tests that try many cases")
+    group.addoption("--seed", type=int, help="of the random choices of such tests; a run prints its own")
+    group.addoption("--figures", type=Path, help="write what was counted into this file, as JSON")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    seed = config.getoption("--seed")
+    config.stash[FIGURES] = Figures(config.getoption("--torture"), random.randrange(2**32) if seed is None else seed)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    figures = config.stash[FIGURES]
+    if figures.counts:
+        terminalreporter.section(f"cases tried, --seed {figures.seed}")
+        for name, count in figures.counts.items():
+            terminalreporter.write_line(f"{count:>12,}  {name}")
+    if path := config.getoption("--figures"):
+        path.write_text(json.dumps({"seed": figures.seed, "counts": figures.counts}, indent=1))
+
+
+@pytest.fixture(scope="session")
+def figures(pytestconfig: pytest.Config) -> Figures:
+    """The size and the seed of tests that try many cases, and where they count them."""
+    return pytestconfig.stash[FIGURES]
+
+
 def make_text(n: int) -> str:
     """A text of three sentences whose words depend on ``n`` alone."""
     words = [WORDS[(n * step + step * step) % len(WORDS)] for step in range(1, 13)]
     return f"{' '.join(words[:4])} n{n}. {' '.join(words[4:8])}. {' '.join(words[8:])}."
+
+
+@pytest.fixture
+def fast_folder(tmp_path: Path) -> Iterator[Path]:
+    """An empty folder in memory where the system has one: thousands of commits need not wait for a disk."""
+    memory = Path("/dev/shm")
+    if not (memory.is_dir() and os.access(memory, os.W_OK)):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")
