@@ -24,6 +24,10 @@ from colbert_rag.types import Progress
 __all__ = ["progress_bars"]
 
 
+# documents are written as their tokens are encoded: one bar, and the one with the finer steps
+_SAID_BY = {"index": "encode"}
+
+
 class _SpeedColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -38,6 +42,10 @@ class _Bars:
         self._tasks: dict[str, TaskID] = {}
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
+        if _SAID_BY.get(stage) in self._tasks:
+            if stage in self._tasks:
+                self._bars.update(self._tasks[stage], visible=False)
+            return
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=total)
         task = self._tasks[stage]

@@ -41,3 +41,17 @@ def test_a_stage_that_starts_again_counts_from_the_beginning(
         progress("encode", 50, 50)
         progress("encode", 20, 40)
     assert capsys.readouterr().err.rstrip().count("20/40") >= 1
+
+
+def test_one_bar_over_tokens_stands_for_encoding_and_writing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    with progress_bars(is_quiet=False) as progress:
+        assert progress is not None
+        for stage, done, total in [("index", 1, 9), ("encode", 70, 90), ("index", 7, 9), ("encode", 90, 90)]:
+            progress(stage, done, total)
+    last_drawn = capsys.readouterr().err.rsplit("90/90", 1)[0][-200:]
+    assert "encode" in last_drawn
+    assert "index" not in last_drawn
