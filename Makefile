@@ -4,13 +4,16 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test check format clean
+.PHONY: demo test torture check format clean
 
 demo: $(VENV)/.demo  ## index a real corpus, ask it real questions, print the measured table
 	$(BIN)/colbert-rag demo
 
 test: $(VENV)/.dev  ## the whole test suite
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+torture: $(VENV)/.dev  ## hours: the long sizes of the tests that hold the promises; MINUTES=60 shares an hour among them
+	$(BIN)/python tests/torture.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 check: $(VENV)/.dev  ## format, lint and strict types
 	$(BIN)/ruff format --check .

@@ -13,12 +13,14 @@ from colbert_rag import errors, filters
 from colbert_rag.context import Context, Excerpt, build_context, estimate_tokens, passages_to_fill
 from colbert_rag.errors import *  # noqa: F403
 from colbert_rag.types import (
+    BackupReport,
     Document,
     Explanation,
     Hit,
     IndexInfo,
     Passage,
     QueryToken,
+    RestoreReport,
     SearchConfig,
     TextEncoder,
     TokenLabel,
@@ -32,15 +34,18 @@ if TYPE_CHECKING:
     from colbert_rag.encoder import Encoder
     from colbert_rag.index import Index
     from colbert_rag.rerank import RankedText, Reranker
+    from colbert_rag.restoring import restore_index
 
 _LAZY = {
     "Encoder": "colbert_rag.encoder",
     "Index": "colbert_rag.index",
     "RankedText": "colbert_rag.rerank",
     "Reranker": "colbert_rag.rerank",
+    "restore_index": "colbert_rag.restoring",
 }
 
 __all__ = [  # noqa: PLE0604
+    "BackupReport",
     "Context",
     "Document",
     "Encoder",
@@ -53,6 +58,7 @@ __all__ = [  # noqa: PLE0604
     "QueryToken",
     "RankedText",
     "Reranker",
+    "RestoreReport",
     "SearchConfig",
     "TextEncoder",
     "TokenLabel",
@@ -64,6 +70,7 @@ __all__ = [  # noqa: PLE0604
     "estimate_tokens",
     "filters",
     "passages_to_fill",
+    "restore_index",
     *errors.__all__,
 ]
 

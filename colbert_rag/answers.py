@@ -92,7 +92,8 @@ class Answers:
                 exact = exact_scores(scope, question, set(keys))
                 found = [(key, exact[key]) for key in keys]
             [hits] = _filled(scope, [question], [found], mode, config)
-            matched = best_tokens(scope.snapshot(), keys, question.vectors, scope.workers)
+            texts = {key: hit.text for key, hit in zip(keys, hits, strict=True)}
+            matched = best_tokens(scope.snapshot(), texts, question.vectors, scope.workers)
             return [(hit, matched[key]) for key, hit in zip(keys, hits, strict=True)]
 
         with caller_errors_raised():

@@ -89,6 +89,7 @@ class Asking:
 
     def _together(self, requests: Sequence[tuple[str, Terms]]) -> list[list[Hit]]:
         """Hits for each checked request: one forward pass for all, one search for those of equal terms."""
+        self._answers.check_usable()
         vectors = self._encoded({query for query, terms in requests if terms.mode != "bm25"})
         groups: dict[Terms, list[str]] = {}
         for query, terms in requests:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbert_rag.codec import EncodedTokens
+from colbert_rag.errors import CorruptIndexError
 from colbert_rag.kernels import token_similarities
 from colbert_rag.search import LOCAL_TOKENS, SegmentView, Snapshot, Workers, local_score, passages_of_all
 from colbert_rag.types import Document, Float32Array, Passage, SearchConfig
 
-__all__ = ["BestTokens", "best_tokens", "find_passages", "token_vectors"]
+__all__ = ["BestTokens", "best_tokens", "check_have_vectors", "find_passages", "token_vectors"]
 
 # documents are looked at together up to this many tokens: 8 MB of float32 at 128 dimensions
 _GROUP_TOKENS = 16_384
@@ -71,29 +72,45 @@ def find_passages(
         texts = [documents[place.key].text for place in group]
         counts = [place.tokens.stop - place.tokens.start for place in group]
         similarities = _similarities(snapshot, group, asked, workers)
-        passages = passages_of_all(
-            texts, _spans(group), counts, similarities, config.passages, config.passage_sentences
-        )
+        spans = _spans(group)
+        _check_inside(group, spans, counts, texts)
+        passages = passages_of_all(texts, spans, counts, similarities, config.passages, config.passage_sentences)
         found.update(zip((place.key for place in group), passages, strict=True))
     return found
 
 
+def _check_inside(
+    group: Sequence[_Place], spans: NDArray[np.int32], counts: Sequence[int], texts: Sequence[str]
+) -> None:
+    lengths = np.repeat([len(text) for text in texts], counts)
+    if (spans[:, 1] > lengths).any():
+        number = int(np.flatnonzero(spans[:, 1] > lengths)[0])
+        place = group[int(np.searchsorted(np.cumsum(counts), number, side="right"))]
+        msg = (
+            f"{place.view.segment.record.name}: the document of key {place.key} has spans beyond the end of its text. "
+            "Restore the index from a backup."
+        )
+        raise CorruptIndexError(msg)
+
+
 def best_tokens(
-    snapshot: Snapshot, keys: Sequence[int], query: Float32Array, workers: Workers
+    snapshot: Snapshot, texts: Mapping[int, str], query: Float32Array, workers: Workers
 ) -> dict[int, BestTokens]:
     """Which tokens of documents the query matches, by key.
 
     Args:
         snapshot: The commit that the documents are of.
-        keys: Of the documents.
+        texts: Of the documents, by key.
         query: ``(Q, D) float32``.
         workers: Threads to spread over.
     """
     asked = _as_stored(snapshot, query)
     found = {}
-    for place in _places(snapshot, sorted(keys)):
+    for place in _places(snapshot, sorted(texts)):
         similarities = _similarities(snapshot, [place], asked, workers)
-        found[place.key] = BestTokens(similarities.max(axis=0), _spans([place])[similarities.argmax(axis=0)])
+        spans = _spans([place])
+        _check_inside([place], spans, [len(spans)], [texts[place.key]])
+        found[place.key] = BestTokens(similarities.max(axis=0), spans[similarities.argmax(axis=0)])
     return found
 
 
@@ -144,16 +161,36 @@ def _similarities(snapshot: Snapshot, group: Sequence[_Place], asked: Float32Arr
     return out
 
 
-def _places(snapshot: Snapshot, keys: Sequence[int]) -> Iterator[_Place]:
+def _places(snapshot: Snapshot, keys: Sequence[int]) -> list[_Place]:
+    """Where the vectors of documents lie.
+
+    Raises:
+        CorruptIndexError: a document has none.
+    """
     wanted = np.array(keys, np.int64)
+    found = []
     for view in snapshot.views:
         positions = view.segment.positions(wanted)
         for key, position in zip(view.segment.doc_keys[positions].tolist(), positions.tolist(), strict=True):
             if view.alive is None or view.alive[position]:
-                yield _Place(key, view, position)
+                found.append(_Place(key, view, position))
+    check_have_vectors(keys, [place.key for place in found])
+    return found
 
 
-def _groups(places: Iterator[_Place]) -> Iterator[list[_Place]]:
+def check_have_vectors(keys: Collection[int], found: Collection[int]) -> None:
+    """Every document has vectors, unless its index is damaged.
+
+    Raises:
+        CorruptIndexError: some have none.
+    """
+    if len(found) < len(keys):
+        missing = min(set(keys) - set(found))
+        msg = f"the document of key {missing} has no vectors in any segment. Restore the index from a backup."
+        raise CorruptIndexError(msg)
+
+
+def _groups(places: Iterable[_Place]) -> Iterator[list[_Place]]:
     group: list[_Place] = []
     n_tokens = 0
     for place in places:

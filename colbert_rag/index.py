@@ -11,16 +11,18 @@ from typing import Any, Literal
 
 from colbert_rag.answers import Answers
 from colbert_rag.asking import Asking, Terms
+from colbert_rag.backup import backup_index
 from colbert_rag.callers import caller_errors_raised
 from colbert_rag.codec import require_faiss
 from colbert_rag.errors import IndexExistsError, IndexNotFoundError, InvalidDocumentError, ModelMismatchError
 from colbert_rag.explaining import explain
 from colbert_rag.ingest import write_session
-from colbert_rag.inspection import index_info, verify_index
+from colbert_rag.inspection import index_info
 from colbert_rag.models import NO_MODEL, check_dim, check_model_is_there, check_same_model, encoder_for, model_record
 from colbert_rag.selection import CheckedFilter, Filter, checked_filter, selected_keys
 from colbert_rag.storage import Catalog, IndexSettings, create_catalog
 from colbert_rag.types import (
+    BackupReport,
     Document,
     Explanation,
     Float32Array,
@@ -35,6 +37,7 @@ from colbert_rag.types import (
     VerifyReport,
 )
 from colbert_rag.validation import check_create_options, check_ids, check_limit, check_pool_factor, check_timeout
+from colbert_rag.verifying import verify_index
 from colbert_rag.writing import encode_documents, write_documents
 
 __all__ = ["Index"]
@@ -513,8 +516,26 @@ class Index:
         """Read every byte and compare it with what was committed; repairs nothing."""
         return verify_index(self._path, self._catalog, progress or _silent)
 
+    def backup(self, target: str | Path, *, progress: Progress | None = None) -> BackupReport:
+        """Copy the newest commit to a new folder, while others search and write.
+
+        The copy is an index like any other. It is verified before it appears; ``Index.open`` opens it.
+
+        Args:
+            target: A folder that does not exist, outside this index.
+            progress: Told the stages "catalog" (pages), "copy" and "verify" (bytes).
+
+        Raises:
+            IndexExistsError: there is something under that name.
+            CorruptIndexError: this index is damaged; nothing was kept. See docs/how-to/backup.md.
+            StorageError: the copy cannot be written.
+        """
+        return backup_index(self._path, self._catalog, Path(target).absolute(), progress or _silent)
+
     def close(self) -> None:
-        """Free files and threads; safe to call twice."""
+        """Free files and threads; safe to call twice, and in a forked child, which has none of them."""
+        if self._catalog.is_inherited:
+            return
         self._asking.close()
         self._answers.close()
         self._catalog.close()

@@ -16,6 +16,7 @@ from colbert_rag.search import SegmentView, column_shape, open_snapshot, view_of
 from colbert_rag.selection import CheckedFilter, selected_keys
 from colbert_rag.storage import (
     Catalog,
+    CatalogState,
     CodecRecord,
     Segment,
     SegmentRecord,
@@ -23,9 +24,9 @@ from colbert_rag.storage import (
     StoredDocument,
     Writing,
     content_of,
-    is_data_folder,
     remove_folder,
 )
+from colbert_rag.storage.leftovers import leftovers, remove_leftovers
 from colbert_rag.types import Document, Progress, TokenVectors
 from colbert_rag.validation import check_count, check_token_vectors
 
@@ -42,7 +43,13 @@ Encode = Callable[[Sequence[Document]], Sequence[TokenVectors]]
 @contextmanager
 def write_session(root: Path, catalog: Catalog, progress: Progress) -> Iterator[WriteSession]:
     """A session inside its transaction; committed when the block ends well, undone when it does not."""
-    with catalog.writing() as writing, WriteSession(root, catalog, writing, progress) as session:
+
+    def tell(stage: str, done: int, total: int | None) -> None:
+        progress(stage, done, total)
+        # a child that was forked in there shares the files that are being written
+        catalog.check_usable()
+
+    with catalog.writing() as writing, WriteSession(root, catalog, writing, tell) as session:
         yield session
     # a sweep would be wrong here: without the lock another writer may already have begun its files
     for name in session.replaced:
@@ -64,9 +71,10 @@ class WriteSession:
 
     def __init__(self, root: Path, catalog: Catalog, writing: Writing, progress: Progress) -> None:
         self._root = root
+        self._catalog = catalog
         self._writing = writing
         self._progress = progress
-        state = catalog.state(writing)
+        state = self._swept_state()
         self._settings = state.settings
         snapshot = open_snapshot(root, state, writing.tombstones(), None)
         self._views = list(snapshot.views)
@@ -76,14 +84,25 @@ class WriteSession:
         self._first_key: int | None = None
         self.replaced: list[str] = []
         self._made: list[str] = []
-        _sweep(
-            root, {view.segment.record.name for view in self._views} | ({state.codec.name} if state.codec else set())
-        )
+
+    def _swept_state(self) -> CatalogState:
+        """The commit to go on from, after what unfinished writes left is removed."""
+        state = self._catalog.state(self._writing)
+        found = leftovers(self._root, state.folders)
+        if found:
+            # one of them may have died between its commit reaching the log and anyone seeing it; were its folder
+            # removed first, a crash of ours would bring that commit back
+            self._writing.supersede()
+            state = self._catalog.state(self._writing)
+            remove_leftovers(found)
+        return state
 
     def __enter__(self) -> WriteSession:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        if self._catalog.is_inherited:
+            return
         if self._writer is not None:
             self._writer.close()
         if kind is not None:
@@ -161,6 +180,7 @@ class WriteSession:
 
     def finish(self) -> None:
         """Close what was written, compress and merge where it is time; the transaction may then commit."""
+        self._catalog.check_usable()
         self._close_segment()
         n_tokens = sum(view.segment.record.n_tokens for view in self._views)
         if self._codec is None and n_tokens >= max(1, self._settings.exact_tokens):
@@ -223,10 +243,3 @@ class WriteSession:
             self._made.append(record.name)
             self._views.append(self._open(record))
         self.replaced.extend(names)
-
-
-def _sweep(root: Path, named: set[str]) -> None:
-    """Remove what an unfinished write left; only the holder of the write lock may."""
-    for path in root.iterdir():
-        if path.name not in named and is_data_folder(path):
-            remove_folder(path)

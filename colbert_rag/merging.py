@@ -13,7 +13,7 @@ from colbert_rag.codec import Codec, EncodedTokens, n_centroids_for, train_codec
 from colbert_rag.codec.training import SAMPLE_PER_CENTROID
 from colbert_rag.search import SegmentView
 from colbert_rag.storage import CodecRecord, IndexSettings, SegmentRecord, SegmentWriter, TokenColumns, fresh_name
-from colbert_rag.storage.files import sync_folder, write_array
+from colbert_rag.storage.files import disk_errors, make_folder, sync_folder, write_array
 from colbert_rag.storage.lists import build_lists
 from colbert_rag.types import Float32Array, Progress
 
@@ -45,8 +45,9 @@ def finish_segment(writer: SegmentWriter, root: Path, codec: Codec | None, setti
     if codec is None or writer.n_tokens < settings.probe_tokens:
         return writer.finish()
     writer.flush()
-    ids = np.memmap(root / writer.name / "centroid_ids.npy", codec.id_dtype, "r", 128, (writer.n_tokens,))
-    offsets = np.memmap(root / writer.name / "doc_offsets.npy", np.int64, "r", 128, (writer.n_documents + 1,))
+    with disk_errors(root / writer.name):
+        ids = np.memmap(root / writer.name / "centroid_ids.npy", codec.id_dtype, "r", 128, (writer.n_tokens,))
+        offsets = np.memmap(root / writer.name / "doc_offsets.npy", np.int64, "r", 128, (writer.n_documents + 1,))
     lists = build_lists(ids.view(np.ndarray), offsets.view(np.ndarray), codec.n_centroids)
     return writer.finish(lists)
 
@@ -162,7 +163,7 @@ def save_codec(root: Path, codec: Codec, trained_on: int) -> CodecRecord:
     """Write a codec into a folder of its own; the catalog must still name it."""
     name = fresh_name("codec")
     folder = root / name
-    folder.mkdir()
+    make_folder(folder)
     files = {
         "centroids": write_array(folder / "centroids.npy", codec.centroids.astype(np.float16)),
         "rotation": write_array(folder / "rotation.npy", codec.rotation),

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from colbert_rag.errors import CorruptIndexError
-from colbert_rag.evidence import local_scores, token_vectors
+from colbert_rag.evidence import check_have_vectors, local_scores, token_vectors
 from colbert_rag.search import (
     Snapshot,
     Workers,
@@ -165,6 +165,7 @@ def exact_scores(scope: Scope, question: Question, keys: set[int]) -> dict[int, 
         return {}
     chosen = narrowed(scope.snapshot(), np.array(sorted(keys), np.int64))
     ranking = rank(chosen, question.vectors, len(keys), SearchConfig(exact=True), scope.workers)
+    check_have_vectors(keys, ranking.keys.tolist())
     return dict(zip(ranking.keys.tolist(), ranking.scores.tolist(), strict=True))
 
 

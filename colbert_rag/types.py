@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "MODES",
+    "BackupReport",
     "Document",
     "Explanation",
     "Float16Array",
@@ -22,6 +23,7 @@ __all__ = [
     "Passage",
     "Progress",
     "QueryToken",
+    "RestoreReport",
     "SearchConfig",
     "TextEncoder",
     "TokenLabel",
@@ -256,8 +258,8 @@ class VerifyReport:
         files: Number of files that were read.
         bytes: Their size.
         documents: Number of documents whose record was checked.
-        leftovers: Folders that no commit names: of a write under way, or of one that did not finish
-            and that the next writer sweeps. They are no damage.
+        leftovers: What no commit names: of a write under way, or of one that did not finish and that the next
+            writer sweeps: folders, and a tail of the catalog's log. They are no damage.
     """
 
     problems: tuple[str, ...]
@@ -270,6 +272,44 @@ class VerifyReport:
     def ok(self) -> bool:
         """Whether nothing was found."""
         return not self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class BackupReport:
+    """The outcome of ``Index.backup()``: a sound copy.
+
+    Attributes:
+        path: Where it is.
+        documents: Number of documents in it.
+        files: Number of array files in it.
+        bytes: Their size.
+    """
+
+    path: str
+    documents: int
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreReport:
+    """The outcome of ``restore_index()``: a new, sound index of what could be saved.
+
+    Attributes:
+        path: Where it is.
+        kept: Documents that have the vectors that they had.
+        encoded: Documents whose vectors were damaged, and were made anew from their text.
+        lost: Ids of the documents that could not be saved, as far as they can be known.
+        n_lost: How many could not be saved, as far as they can be counted; at least ``len(lost)``.
+        problems: One line each: what was found damaged, and what that cost.
+    """
+
+    path: str
+    kept: int
+    encoded: int
+    lost: tuple[str, ...]
+    n_lost: int
+    problems: tuple[str, ...]
 
 
 @runtime_checkable

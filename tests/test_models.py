@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from colbert_rag import Encoder, ModelMismatchError, ModelNotFoundError, Reranker
+from colbert_rag import Encoder, Index, ModelMismatchError, ModelNotFoundError, Reranker
 from colbert_rag.models import NO_MODEL, check_model_is_there, check_same_model, encoder_for, model_record
 from colbert_rag.testing import HashEncoder
 
@@ -44,6 +44,45 @@ def test_every_field_of_the_fingerprint_counts_but_the_place_it_was_found():
     with pytest.raises(ModelMismatchError, match="extra: index 1, encoder None"):
         check_same_model(Path("x"), {**stored, "extra": 1}, encoder)
     assert model_record(None) == NO_MODEL
+
+
+FINGERPRINT = {
+    "model": "some/model",
+    "revision": "main",
+    "weights_sha256": "aa",
+    "skiplist_sha256": "bb",
+    "dim": 8,
+    "truncated": False,
+    "prompts": {"query": "[Q]", "document": "[D]"},
+    "query_length": 32,
+    "query_expansion": True,
+    "document_length": None,
+}
+
+
+class Fingerprinted(HashEncoder):
+    def __init__(self, fingerprint):
+        super().__init__(dim=8)
+        self._given = fingerprint
+
+    @property
+    def fingerprint(self):
+        return self._given
+
+
+@pytest.mark.parametrize("field", sorted(FINGERPRINT.keys() - {"model", "revision"}))
+@pytest.mark.parametrize("change", ["other", "missing"])
+def test_an_encoder_that_differs_in_any_field_is_refused_and_both_values_are_named(tmp_path, field, change):
+    Index.create(tmp_path / "index", Fingerprinted(FINGERPRINT)).close()
+    other = FINGERPRINT | {field: "other"}
+    if change == "missing":
+        del other[field]
+    if other.get(field) == FINGERPRINT[field]:
+        other[field] = 1
+    with pytest.raises(ModelMismatchError) as caught:
+        Index.open(tmp_path / "index", Fingerprinted(other))
+    assert f"{field}: index {FINGERPRINT[field]!r}, encoder {other.get(field)!r}. " in str(caught.value)
+    Index.open(tmp_path / "index", Fingerprinted(FINGERPRINT | {"model": "moved", "revision": "other"})).close()
 
 
 def test_a_model_may_be_named_by_a_path(tmp_path):

@@ -11,7 +11,7 @@ from colbert_rag.cli.evaluating import evaluate_index
 from colbert_rag.cli.explaining import explain_hits
 from colbert_rag.cli.indexing import index_files
 from colbert_rag.cli.searching import search_index
-from colbert_rag.cli.upkeep import compact, info, verify
+from colbert_rag.cli.upkeep import backup, compact, info, restore, verify
 from colbert_rag.version import __version__
 
 __all__ = ["app"]
@@ -31,6 +31,8 @@ app.command("eval")(evaluate_index)
 app.command("info")(info)
 app.command("verify")(verify)
 app.command("compact")(compact)
+app.command("backup")(backup)
+app.command("restore")(restore)
 app.command("demo")(demo)
 
 

@@ -1,4 +1,4 @@
-"""``colbert-rag info``, ``verify`` and ``compact``: what an index holds, whether it is sound, and its upkeep."""
+"""``colbert-rag info``, ``verify``, ``compact``, ``backup`` and ``restore``: what an index holds, and its upkeep."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
+from colbert_rag.cli.encoders import chosen_encoder
 from colbert_rag.cli.output import bytes_in_words, counted, emit_json, make_table, output_console, say
 from colbert_rag.cli.progress import progress_bars
-from colbert_rag.types import IndexInfo
+from colbert_rag.types import IndexInfo, RestoreReport
 
-__all__ = ["compact", "info", "verify"]
+__all__ = ["backup", "compact", "info", "restore", "verify"]
 
 _Path = Annotated[Path, typer.Argument(metavar="PATH", help="The index.")]
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
@@ -47,10 +48,11 @@ def verify(path: _Path, quiet: _Quiet = False, as_json: _Json = False) -> None:
 
     - `colbert-rag verify handbook.index --json | jq -r '.problems[]'`
     """
-    from colbert_rag import Index
+    from colbert_rag.verifying import verify_folder
 
-    with Index.open(path, read_only=True) as index, progress_bars(is_quiet=quiet or as_json) as progress:
-        report = index.verify(progress=progress)
+    # an index that cannot even be opened is verified too
+    with progress_bars(is_quiet=quiet or as_json) as progress:
+        report = verify_folder(path, progress)
     if as_json:
         emit_json({"ok": report.ok, **asdict(report)})
     else:
@@ -82,6 +84,70 @@ def compact(path: _Path, quiet: _Quiet = False, as_json: _Json = False) -> None:
     else:
         sizes = f"{bytes_in_words(before.vector_bytes)} to {bytes_in_words(after.vector_bytes)}"
         say(f"{path}: {before.n_segments:,} to {counted(after.n_segments, 'segment')}, {sizes} of vectors")
+
+
+def backup(
+    path: _Path,
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="A folder that does not exist.")],
+    quiet: _Quiet = False,
+    as_json: _Json = False,
+) -> None:
+    """Copy an index, one whole commit of it, while others search and write; the copy is verified before it appears.
+
+    Try:
+
+    - `colbert-rag backup handbook.index /backups/handbook-monday.index`
+    """
+    from colbert_rag import Index
+
+    with Index.open(path, read_only=True) as index, progress_bars(is_quiet=quiet or as_json) as progress:
+        report = index.backup(target, progress=progress)
+    if as_json:
+        emit_json(asdict(report))
+    else:
+        held = f"{counted(report.documents, 'document')}, {bytes_in_words(report.bytes)} of vectors"
+        say(f"{path}: copied to {target} and verified: {held}")
+
+
+def restore(
+    damaged: Annotated[Path, typer.Argument(metavar="DAMAGED", help="The damaged index; it is left as it is.")],
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="A folder that does not exist.")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME", help="The model that it was built with, if it is not found by itself."),
+    ] = None,
+    quiet: _Quiet = False,
+    as_json: _Json = False,
+) -> None:
+    """Build a new index from what is sound in a damaged one, and say what is lost.
+
+    Documents keep their vectors where these are sound; the others are encoded anew from their text. A backup, where
+    there is one, is the better way.
+
+    Try:
+
+    - `colbert-rag verify handbook.index`
+
+    - `colbert-rag restore handbook.index saved.index`
+    """
+    from colbert_rag import restore_index
+
+    with progress_bars(is_quiet=quiet or as_json) as progress:
+        report = restore_index(damaged, target, chosen_encoder(model), progress=progress)
+    if as_json:
+        emit_json(asdict(report))
+        return
+    for line in _outcome(report):
+        say(line)
+
+
+def _outcome(report: RestoreReport) -> list[str]:
+    lines = [f"found: {problem}" for problem in report.problems]
+    lines += [f"lost: {document_id}" for document_id in report.lost]
+    if report.n_lost > len(report.lost):
+        lines.append(f"lost: {counted(report.n_lost - len(report.lost), 'document')} of which no id can be read")
+    kept = f"{counted(report.kept, 'document')} kept, {report.encoded:,} encoded anew, {report.n_lost:,} lost"
+    return [*lines, f"{report.path}: {kept}"]
 
 
 def _rows(found: IndexInfo) -> list[tuple[str, str]]:

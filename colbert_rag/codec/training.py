@@ -14,6 +14,7 @@ from colbert_rag.types import Float32Array
 
 __all__ = ["SAMPLE_PER_CENTROID", "n_centroids_for", "require_faiss", "train_codec"]
 
+MOST_CENTROIDS = 1 << 18
 # k-means sees this many vectors per centroid at most
 SAMPLE_PER_CENTROID = 64
 _ITERATIONS = 6
@@ -37,8 +38,11 @@ def require_faiss() -> Any:
 
 
 def n_centroids_for(n_tokens: int) -> int:
-    """A quarter of PLAID's rule (arXiv 2205.09707, section 4.1): ``2 ** floor(log2(4 * sqrt(n_tokens)))``."""
-    return max(16, 1 << int(math.log2(4 * math.sqrt(max(n_tokens, 1)))))
+    """A quarter of PLAID's rule (arXiv 2205.09707, section 4.1): ``2 ** floor(log2(4 * sqrt(n_tokens)))``.
+
+    At most 262,144, which is where four billion tokens are: a record of an index that claims more is refused.
+    """
+    return min(MOST_CENTROIDS, max(16, 1 << int(math.log2(4 * math.sqrt(max(n_tokens, 1))))))
 
 
 def train_codec(sample: NDArray[np.floating[Any]], *, n_centroids: int, bits: int, seed: int = 0) -> Codec:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from colbert_rag.errors import CorruptIndexError
 from colbert_rag.search.snapshot import SegmentView
 from colbert_rag.search.workers import Workers
 from colbert_rag.types import Float32Array
@@ -81,6 +82,9 @@ def _probe(view: SegmentView, centroids: NDArray[np.int64]) -> NDArray[np.int64]
     n = view.segment.record.n_documents
     found = np.empty(n, np.int64)
     count = cpu.probe(*view.segment.lists, centroids, np.zeros(n, np.uint8), found)
+    if count < 0:
+        msg = f"{view.segment.record.name}/postings.npy: document positions do not rise or are not below {n:,}."
+        raise CorruptIndexError(f"{msg} Restore the index from a backup.")
     positions = np.sort(found[:count])
     return positions if view.alive is None else positions[view.alive[positions]]
 

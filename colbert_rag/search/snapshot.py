@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,9 +12,14 @@ from numpy.typing import NDArray
 from colbert_rag.codec import Codec
 from colbert_rag.errors import CorruptIndexError
 from colbert_rag.storage import CatalogState, CodecRecord, IndexSettings, Segment
-from colbert_rag.storage.files import map_array
+from colbert_rag.storage.files import check_recorded, map_array
 
 __all__ = ["SegmentView", "Snapshot", "column_shape", "narrowed", "open_codec", "open_snapshot", "view_of"]
+
+_FILES = {"centroids": "centroids.npy", "rotation": "rotation.npy"}
+# elements of centroids of unit length, and rows of a rotation, up to rounding
+_LARGEST = 1.01
+_ODD_LENGTH = 0.01
 
 
 @dataclass(frozen=True)
@@ -64,13 +69,32 @@ def open_snapshot(root: Path, state: CatalogState, tombstones: list[int], previo
     mapped = {view.segment.record.name: view.segment for view in previous.views} if previous is not None else {}
     shape = column_shape(state.settings.dim, codec)
     deleted = np.array(tombstones, np.int64)
-    views = []
+    kept: list[Segment] = []
+    new: list[Segment] = []
     for record in state.segments:
         segment = mapped.get(record.name)
         if segment is None or segment.record != record:
-            segment = Segment.open(root, record, shape, 0 if codec is None else codec.n_centroids)
-        views.append(view_of(segment, deleted))
-    return Snapshot(state.commits, state.settings, codec, state.codec, tuple(views))
+            new.append(Segment.open(root, record, shape, 0 if codec is None else codec.n_centroids))
+        else:
+            kept.append(segment)
+    for n, segment in enumerate(new):
+        _check_apart(root, segment, kept + new[:n])
+    views = tuple(view_of(segment, deleted) for segment in kept + new)
+    return Snapshot(state.commits, state.settings, codec, state.codec, views)
+
+
+def _check_apart(root: Path, segment: Segment, others: Sequence[Segment]) -> None:
+    """A document with vectors in two segments would be scored twice, and outlive its deletion."""
+    keys = segment.doc_keys
+    for other in others:
+        theirs = other.doc_keys
+        if not (len(keys) and len(theirs)) or keys[-1] < theirs[0] or theirs[-1] < keys[0]:
+            continue
+        few, many = (segment, other) if len(keys) < len(theirs) else (other, segment)
+        if len(many.positions(few.doc_keys)):
+            names = f"{segment.record.name} and {other.record.name}"
+            msg = f"{root}: {names} hold vectors of the same document. Restore the index from a backup."
+            raise CorruptIndexError(msg)
 
 
 def view_of(segment: Segment, deleted: NDArray[np.int64]) -> SegmentView:
@@ -104,13 +128,17 @@ def open_codec(root: Path, record: CodecRecord, settings: IndexSettings) -> Code
     """
     folder = root / record.name
     dim = settings.dim
-    if record.files.keys() != {"centroids", "rotation"}:
-        msg = f"{folder}: the catalog names {sorted(record.files)}, a codec has centroids and rotation."
+    if {name: file.name for name, file in record.files.items()} != _FILES:
+        msg = f"{folder}: the catalog names {sorted(record.files)}, a codec has centroids.npy and rotation.npy."
         raise CorruptIndexError(msg)
-    centroids = map_array(folder, record.files["centroids"], "float16", (dim,), record.n_centroids).astype(np.float32)
+    stored = map_array(folder, record.files["centroids"], "float16", (dim,), record.n_centroids)
     rotation = map_array(folder, record.files["rotation"], "float32", (dim,), dim)
-    if not (np.isfinite(centroids).all() and np.isfinite(rotation).all()):
-        msg = f"{folder}: numbers that are not finite in the codec. Restore the index from a backup."
+    check_recorded(folder, record.files.values())
+    centroids = stored.astype(np.float32)
+    # comparisons that no NaN fulfils; a rotation keeps lengths, so that no query becomes too long for its integers
+    is_small = np.abs(centroids).max() <= _LARGEST and np.abs(rotation).max() <= _LARGEST
+    if not is_small or (np.abs(np.linalg.norm(rotation, axis=1) - 1) > _ODD_LENGTH).any():
+        msg = f"{folder}: numbers out of range in the codec. Restore the index from a backup."
         raise CorruptIndexError(msg)
     return Codec(centroids, rotation, settings.bits)
 

@@ -1,6 +1,7 @@
 """Keeping an index on disk: array files, segments, and the catalog that commits them."""
 
-from colbert_rag.storage.catalog import Catalog, CatalogState, create_catalog
+from colbert_rag.storage.catalog import Catalog, CatalogState
+from colbert_rag.storage.creating import create_catalog
 from colbert_rag.storage.files import remove_folder, sha256_of
 from colbert_rag.storage.records import CodecRecord, FileRecord, IndexSettings, SegmentRecord
 from colbert_rag.storage.rows import StoredDocument, content_of

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -18,22 +17,29 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError, model_validator
 
-from colbert_rag.errors import CorruptIndexError, IndexClosedError, IndexExistsError, ReadOnlyIndexError
+from colbert_rag.errors import (
+    CorruptIndexError,
+    IndexClosedError,
+    IndexLockedError,
+    ReadOnlyIndexError,
+    StorageError,
+)
 from colbert_rag.storage.connection import CATALOG, IMMUTABLE, access_mode, check_format, connect, sqlite_errors
-from colbert_rag.storage.files import sync_folder
-from colbert_rag.storage.records import CodecRecord, IndexSettings, SegmentRecord
-from colbert_rag.storage.schema import SCHEMA
+from colbert_rag.storage.guards import check_files, check_pages, check_schema
+from colbert_rag.storage.records import CodecRecord, FileRecord, IndexSettings, SegmentRecord
 from colbert_rag.storage.transactions import Reading, Writing
+from colbert_rag.storage.write_ahead_log import refuse_damaged_log
 
-__all__ = ["Catalog", "CatalogState", "create_catalog"]
+__all__ = ["Catalog", "CatalogState", "read_state"]
 
 
 _log = logging.getLogger(__name__)
 
 # a larger write-ahead log is folded into the catalog right after the commit that made it large
 _MOST_LOG_BYTES = 4 << 20
-# what an interrupted creation leaves
-_UNFINISHED = CATALOG + ".new"
+# from this size on the writer waits a little for readers of the log to end, who may overlap without a gap
+_MUCH_LOG_BYTES = 64 << 20
+_WAIT_FOR_READERS_S = 1.0
 
 
 class CatalogState(BaseModel):
@@ -43,6 +49,18 @@ class CatalogState(BaseModel):
     codec: CodecRecord | None
     segments: tuple[SegmentRecord, ...]
     commits: int
+
+    @property
+    def folders(self) -> set[str]:
+        """Names of the folders that belong to the commit."""
+        names = {segment.name for segment in self.segments}
+        return names if self.codec is None else names | {self.codec.name}
+
+    @property
+    def files(self) -> list[tuple[str, FileRecord]]:
+        """Folder and record of every array file that belongs to the commit."""
+        named = [(segment.name, record) for segment in self.segments for record in segment.files.values()]
+        return named if self.codec is None else named + [(self.codec.name, r) for r in self.codec.files.values()]
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> CatalogState:
@@ -56,58 +74,29 @@ class CatalogState(BaseModel):
         return self
 
 
-def create_catalog(folder: Path, settings: IndexSettings) -> None:
-    """Create an empty index in a folder that is new or empty; the catalog's name appears last.
+def read_state(reading: Reading, folder: Path) -> CatalogState:
+    """The commit that a transaction on the catalog of a folder sees.
 
     Raises:
-        IndexExistsError: the folder is not empty.
-        OSError: the folder cannot be written.
+        CorruptIndexError: it is not what was committed, or a record is not what this library writes.
     """
-    path = folder / CATALOG
-    building = folder / f"{_UNFINISHED}-{secrets.token_hex(8)}"
-    _make_empty_folder(folder)
-    with sqlite_errors(folder):
-        connection = sqlite3.connect(building, isolation_level=None)
-        try:
-            connection.executescript(SCHEMA)
-            record = settings.model_dump_json(exclude_defaults=True)
-            connection.execute("INSERT INTO state VALUES (1, ?, NULL, 0, 1)", (record,))
-            connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        finally:
-            connection.close()
-    with building.open("rb+") as file:
-        os.fsync(file.fileno())
-    _publish(building, path)
-    sync_folder(folder)
-
-
-def _publish(building: Path, path: Path) -> None:
-    """Give the catalog its name; the second of two creators is refused, whatever the timing."""
+    row, segments = reading.state_rows()
     try:
-        os.link(building, path)
-    except FileExistsError as err:
-        msg = f"{path.parent}: another process has just created an index here. Open it with Index.open."
-        raise IndexExistsError(msg) from err
-    except OSError:  # a file system without hard links
-        building.rename(path)
-    finally:
-        building.unlink(missing_ok=True)
+        return CatalogState(
+            settings=IndexSettings.model_validate_json(row[0]),
+            codec=None if row[1] is None else CodecRecord.model_validate_json(row[1]),
+            segments=tuple(SegmentRecord.model_validate_json(record) for record in segments),
+            commits=row[2],
+        )
+    except (ValidationError, json.JSONDecodeError) as err:
+        msg = f"{folder / CATALOG}: a record is not what colbert_rag writes: {err}"
+        raise CorruptIndexError(msg) from err
 
 
-def _make_empty_folder(folder: Path) -> None:
-    if (folder / CATALOG).exists():
-        msg = f"{folder}: there is an index here already. Open it with Index.open({str(folder)!r})."
-        raise IndexExistsError(msg)
-    if folder.exists() and not (folder.is_dir() and all(p.name.startswith(_UNFINISHED) for p in folder.iterdir())):
-        msg = f"{folder}: exists and is not an empty folder. Choose another path for the index."
-        raise IndexExistsError(msg)
-    folder.mkdir(parents=True, exist_ok=True)
-
-
-def _fold_log(connection: sqlite3.Connection) -> None:
+def _fold_log(connection: sqlite3.Connection, wait_s: float) -> None:
     """Fold the write-ahead log into the catalog, unless a reader needs it; what was committed stands either way."""
-    with suppress(sqlite3.OperationalError):
-        connection.execute("PRAGMA busy_timeout = 0")
+    with suppress(sqlite3.DatabaseError):
+        connection.execute(f"PRAGMA busy_timeout = {int(wait_s * 1000)}")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
 
@@ -128,9 +117,15 @@ class Catalog:
         self._guard = threading.Lock()
         self._idle: list[Reading] = []
         self._is_closed = False
+        if (folder / CATALOG).is_file():
+            # the log may be a link that leads elsewhere, or a pipe that never ends
+            check_files(folder / CATALOG)
+            refuse_damaged_log(folder / (CATALOG + "-wal"))
         connection = connect(folder, write=False, timeout_s=lock_timeout_s)
         try:
             check_format(connection, folder)
+            with sqlite_errors(folder):
+                check_schema(connection, folder / CATALOG)
         except BaseException:
             connection.close()
             raise
@@ -138,6 +133,8 @@ class Catalog:
 
     def close(self) -> None:
         """Close every idle connection; one that is in use closes when its transaction ends."""
+        if self.is_inherited:
+            return
         with self._guard:
             self._is_closed = True
             idle, self._idle = self._idle, []
@@ -154,7 +151,8 @@ class Catalog:
                 try:
                     yield reading
                 finally:
-                    reading.connection.execute("ROLLBACK")
+                    if not self.is_inherited:
+                        reading.connection.execute("ROLLBACK")
         except BaseException:
             reading.connection.close()
             raise
@@ -176,11 +174,13 @@ class Catalog:
         try:
             with sqlite_errors(self.folder):
                 connection.execute("BEGIN IMMEDIATE")
-                yield Writing(connection)
-                connection.execute("UPDATE state SET commits = commits + 1")
+                writing = Writing(connection)
+                yield writing
+                writing.seal()
                 connection.execute("COMMIT")
-            if self._log_bytes() > _MOST_LOG_BYTES:
-                _fold_log(connection)
+            size = self._log_bytes()
+            if size > _MOST_LOG_BYTES:
+                _fold_log(connection, _WAIT_FOR_READERS_S if size > _MUCH_LOG_BYTES else 0.0)
         finally:
             # closing rolls back what was not committed
             connection.close()
@@ -193,9 +193,11 @@ class Catalog:
         """Give the space of deleted rows back to the file system; commits nothing."""
         connection = connect(self.folder, write=True, timeout_s=self.lock_timeout_s)
         try:
-            connection.execute("VACUUM")
-            _fold_log(connection)
-        except sqlite3.OperationalError as err:
+            with sqlite_errors(self.folder):
+                check_pages(connection, self.folder / CATALOG)
+                connection.execute("VACUUM")
+            _fold_log(connection, _WAIT_FOR_READERS_S)
+        except (IndexLockedError, StorageError) as err:
             # the compaction stands; only its space is given back later
             _log.warning("%s: could not shrink the catalog now: %s", self.folder, err)
         finally:
@@ -205,19 +207,9 @@ class Catalog:
         """The commit that a transaction sees.
 
         Raises:
-            CorruptIndexError: a record is not what this library writes.
+            CorruptIndexError: as :func:`read_state` says.
         """
-        row, segments = reading.state_rows()
-        try:
-            return CatalogState(
-                settings=IndexSettings.model_validate_json(row[0]),
-                codec=None if row[1] is None else CodecRecord.model_validate_json(row[1]),
-                segments=tuple(SegmentRecord.model_validate_json(record) for record in segments),
-                commits=row[2],
-            )
-        except (ValidationError, json.JSONDecodeError) as err:
-            msg = f"{self.folder / CATALOG}: a record is not what colbert_rag writes: {err}"
-            raise CorruptIndexError(msg) from err
+        return read_state(reading, self.folder)
 
     def _take(self) -> Reading:
         self.check_usable()
@@ -227,6 +219,8 @@ class Catalog:
         return Reading(connect(self.folder, write=False, timeout_s=self.lock_timeout_s))
 
     def _give_back(self, reading: Reading) -> None:
+        if self.is_inherited:
+            return
         with self._guard:
             # an immutable view would never see a later commit, so it serves one transaction only
             if not self._is_closed and access_mode(self.folder) != IMMUTABLE:
@@ -234,15 +228,28 @@ class Catalog:
                 return
         reading.connection.close()
 
+    def check_process(self) -> None:
+        """Refuse to go on in a forked child.
+
+        Raises:
+            IndexClosedError: this is one.
+        """
+        if self.is_inherited:
+            msg = f"{self.folder}: this index was opened before the process forked. Open it again in the child."
+            raise IndexClosedError(msg)
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this is a forked child of the process that opened the index; its locks may be held for ever."""
+        return self._process != os.getpid()
+
     def check_usable(self) -> None:
         """Refuse to go on after :meth:`close` and in a forked child.
 
         Raises:
             IndexClosedError: saying which.
         """
-        if self._process != os.getpid():
-            msg = f"{self.folder}: this index was opened before the process forked. Open it again in the child."
-            raise IndexClosedError(msg)
+        self.check_process()
         if self._is_closed:
             msg = f"{self.folder}: the index is closed. Open it again with Index.open({str(self.folder)!r})."
             raise IndexClosedError(msg)

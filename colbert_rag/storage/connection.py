@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from colbert_rag.errors import (
     CorruptIndexError,
+    IndexClosedError,
     IndexLockedError,
     IndexNotFoundError,
     MissingDependencyError,
@@ -17,6 +20,7 @@ from colbert_rag.errors import (
     StorageError,
     UnsupportedFormatError,
 )
+from colbert_rag.storage.guards import check_files, check_only_name
 from colbert_rag.storage.schema import APPLICATION_ID, FORMAT_VERSION
 
 __all__ = ["CATALOG", "IMMUTABLE", "access_mode", "check_format", "connect", "sqlite_errors"]
@@ -27,35 +31,89 @@ IMMUTABLE = "mode=ro&immutable=1"
 
 # the first with STRICT tables
 _LEAST_SQLITE = (3, 37)
+# what a reader may have to wait for: another process that replays a crashed writer's log, or folds it in as the last
+# one out; a writer who only writes keeps no reader waiting
+_MOMENT_S = 30.0
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that only the process that opened it uses, closes or frees.
+
+    Locks are not inherited, but SQLite in a forked child believes that it holds them: closing there can delete a log
+    whose commits nobody has folded in yet (sqlite.org/howtocorrupt.html, section 2.6). So a child keeps it for ever.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._process = os.getpid()
+        super().__init__(*args, **options)
+
+    def execute(self, *args: Any) -> sqlite3.Cursor:
+        self._check_process()
+        return super().execute(*args)
+
+    def executemany(self, *args: Any) -> sqlite3.Cursor:
+        self._check_process()
+        return super().executemany(*args)
+
+    def close(self) -> None:
+        if self._process == os.getpid():
+            super().close()
+
+    # the defaults outlive the module, which may be gone when the interpreter ends
+    def __del__(
+        self, getpid: Any = os.getpid, keep: Any = ctypes.pythonapi.Py_IncRef, of: Any = ctypes.py_object
+    ) -> None:
+        if self._process != getpid():
+            keep(of(self))
+
+    def _check_process(self) -> None:
+        if self._process != os.getpid():
+            msg = "this index was opened before the process forked. Open it again in the child."
+            raise IndexClosedError(msg)
 
 
 def connect(folder: Path, *, write: bool, timeout_s: float) -> sqlite3.Connection:
     """Open the catalog of an index; transactions are begun and ended by hand.
 
+    Args:
+        folder: The index folder.
+        write: Whether changes are allowed.
+        timeout_s: How long the beginning of a write waits for another writer.
+
     Raises:
         IndexNotFoundError: there is no catalog in the folder.
+        CorruptIndexError: the catalog is a link, or something else than a catalog of ours lies beside it.
         ReadOnlyIndexError: a crashed writer left a log that a folder without write access keeps us from replaying.
     """
     path = folder / CATALOG
     if not path.is_file():
         msg = f"{folder}: no index here ({CATALOG} is missing). Create one with Index.create({str(folder)!r})."
         raise IndexNotFoundError(msg)
+    check_files(path)
+    check_only_name(path)
     with sqlite_errors(folder):
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?{access_mode(folder)}",
             uri=True,
-            timeout=timeout_s,
+            timeout=_MOMENT_S,
             isolation_level=None,
             check_same_thread=False,
+            factory=_Connection,
         )
         try:
             # a catalog is untrusted: no functions with side effects from its schema, no odd reads past pages
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("PRAGMA cell_size_check = ON")
             connection.execute("PRAGMA synchronous = FULL")
+            # macOS: through the cache of the disk, as synchronous is understood everywhere else
+            connection.execute("PRAGMA fullfsync = ON")
             # filters compare without case as Python does; SQLite's lower() knows ASCII alone
             connection.create_function("casefold", 1, str.casefold, deterministic=True)
-            if not write:
+            if write:
+                # joins the users of the log, so that from here on only another writer is waited for
+                connection.execute("PRAGMA schema_version").fetchone()
+                connection.execute(f"PRAGMA busy_timeout = {int(timeout_s * 1000)}")
+            else:
                 connection.execute("PRAGMA query_only = ON")
         except BaseException:
             connection.close()
@@ -127,8 +185,12 @@ def sqlite_errors(folder: Path) -> Iterator[None]:
             raise StorageError(msg) from err
         msg = f"{folder / CATALOG}: {text}. Run: colbert-rag verify {folder}"
         raise CorruptIndexError(msg) from err
+    except UnicodeDecodeError as err:
+        # of Python's module, which quotes a damaged schema in the words of its own errors
+        msg = f"{folder / CATALOG}: malformed, with text that is no UTF-8. Run: colbert-rag verify {folder}"
+        raise CorruptIndexError(msg) from err
     except sqlite3.DatabaseError as err:
-        if isinstance(err, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+        if isinstance(err, sqlite3.ProgrammingError):
             raise
         msg = f"{folder / CATALOG}: {err}. Run: colbert-rag verify {folder}"
         raise CorruptIndexError(msg) from err

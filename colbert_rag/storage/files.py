@@ -1,4 +1,4 @@
-"""The one place that writes, maps and removes index files.
+"""The one place that writes, syncs, names, maps and removes index files.
 
 Array files are ``.npy`` version 1.0, little-endian, C order, no pickles. They are written once under
 a fresh name, made durable, and never changed: a mapped file never changes under a reader.
@@ -7,6 +7,7 @@ Everything read here is untrusted input.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import math
@@ -14,7 +15,8 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -24,16 +26,36 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from colbert_rag.errors import CorruptIndexError, StorageError
+from colbert_rag.errors import ColbertRagError, CorruptIndexError, ReadOnlyIndexError, StorageError
 from colbert_rag.storage.records import FileRecord
 
-__all__ = ["ArrayWriter", "map_array", "remove_folder", "sha256_of", "sync_folder", "write_array"]
+__all__ = [
+    "ArrayWriter",
+    "check_filled",
+    "check_recorded",
+    "disk_errors",
+    "make_folder",
+    "make_folders",
+    "map_array",
+    "publish",
+    "remove_file",
+    "remove_folder",
+    "sha256_of",
+    "sync_file",
+    "sync_folder",
+    "write_array",
+]
 
 DTYPES = frozenset({"uint8", "uint16", "uint32", "int32", "int64", "float16", "float32"})
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 # room for any shape that we write; the header is written again when the length is known
 _HEADER_BYTES = 128
 _BLOCK = 1 << 20
+# what a file system says that has no hard links, or that syncs no folders
+_NOT_SUPPORTED = frozenset({errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+_FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+# what compression saves of a real index is far less than a file of holes does
+_MOST_HOLES = 64 << 20
 
 
 class ArrayWriter:
@@ -50,30 +72,31 @@ class ArrayWriter:
         self._dtype = np.dtype(dtype).newbyteorder("<")
         self._row_shape = row_shape
         self.n_rows = 0
-        with _disk_errors(path):
+        with disk_errors(path):
             self._file = path.open("xb")
             self._file.write(bytes(_HEADER_BYTES))
 
     def append(self, rows: NDArray[Any]) -> None:
         """Append ``(n, *row_shape)`` rows."""
         block = np.ascontiguousarray(rows, self._dtype)
-        with _disk_errors(self._path):
+        with disk_errors(self._path):
             self._file.write(block.reshape(-1).view(np.uint8).data)
         self.n_rows += len(block)
 
     def flush(self) -> None:
         """Hand everything appended so far to the operating system."""
-        with _disk_errors(self._path):
+        with disk_errors(self._path):
             self._file.flush()
 
     def finish(self) -> FileRecord:
         """Write the header, make the file durable and describe it."""
-        with _disk_errors(self._path), self._file as file:
+        with disk_errors(self._path), self._file as file:
             file.seek(0)
             file.write(_header(self._dtype, (self.n_rows, *self._row_shape)))
             file.flush()
-            os.fsync(file.fileno())
-        return FileRecord(name=self._path.name, size=self._path.stat().st_size, sha256=sha256_of(self._path))
+            _sync(file.fileno())
+        with disk_errors(self._path):
+            return FileRecord(name=self._path.name, size=self._path.stat().st_size, sha256=sha256_of(self._path))
 
     def abandon(self) -> None:
         """Close without finishing; the file is left to whoever removes its folder."""
@@ -89,12 +112,34 @@ class ArrayWriter:
 
 
 @contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn the errors of the operating system into typed ones that name the path and what to do."""
     try:
         yield
+    except ColbertRagError:
+        raise
     except OSError as err:
-        msg = f"{path}: cannot be written ({err.strerror}). What was committed before stands. Free space and repeat."
+        what = f"{path}: cannot be written ({err.strerror}). What was committed before stands."
+        if err.errno in _FORBIDDEN:
+            msg = f"{what} Check the permissions of the folder."
+            raise ReadOnlyIndexError(msg) from err
+        if err.errno in {errno.EMFILE, errno.ENFILE}:
+            msg = f"{what} Too many files are open: close some or raise the limit (ulimit -n), and repeat."
+            raise StorageError(msg) from err
+        msg = f"{what} Free space or check the disk, and repeat."
         raise StorageError(msg) from err
+
+
+def _sync(descriptor: int) -> None:
+    """Have the disk itself, and not its cache, hold what was written."""
+    if sys.platform == "darwin":
+        import fcntl
+
+        # not every file system there has it
+        with suppress(OSError):
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(descriptor)
 
 
 def write_array(path: Path, array: NDArray[Any]) -> FileRecord:
@@ -132,6 +177,36 @@ def map_array(folder: Path, record: FileRecord, dtype: str, row_shape: tuple[int
     except OSError as err:
         raise _missing(path, record) from err
     return raw[_HEADER_BYTES:].view(np.ndarray).view(dtype).reshape(n_rows, *row_shape)
+
+
+def check_filled(folder: Path, statuses: Iterable[os.stat_result]) -> None:
+    """Refuse files that claim terabytes and hold nothing: whoever reads them would never come to an end.
+
+    Raises:
+        CorruptIndexError: they are larger than 64 MiB together and less than a 64th of that is on the disk.
+    """
+    found = list(statuses)
+    size = sum(status.st_size for status in found)
+    # Windows does not say; a file system that counts nothing at all says 0
+    on_disk = sum(getattr(status, "st_blocks", 0) for status in found) * 512
+    if size > _MOST_HOLES and 0 < on_disk * 64 < size:
+        msg = f"{folder}: {size:,} bytes in files, {on_disk:,} of them on the disk. Restore the index from a backup."
+        raise CorruptIndexError(msg)
+
+
+def check_recorded(folder: Path, records: Iterable[FileRecord]) -> None:
+    """:func:`check_filled` for files that the catalog names.
+
+    Raises:
+        CorruptIndexError: also where a file has gone; a merge may have removed it since it was mapped.
+    """
+    statuses = []
+    for record in records:
+        try:
+            statuses.append((folder / record.name).lstat())
+        except OSError as err:
+            raise _missing(folder / record.name, record) from err
+    check_filled(folder, statuses)
 
 
 def _safe_path(folder: Path, record: FileRecord) -> Path:
@@ -195,11 +270,64 @@ def sync_folder(path: Path) -> None:
     """Make the names in a folder durable (POSIX; on Windows the file system does it)."""
     if os.name == "nt":
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    with disk_errors(path):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            _sync(descriptor)
+        except OSError as err:
+            if err.errno not in _NOT_SUPPORTED:
+                raise
+        finally:
+            os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Make the content of a file durable; no connection of SQLite's in this process may have it open.
+
+    Closing a file drops every lock that the process holds on it (POSIX).
+    """
+    with disk_errors(path), path.open("rb+") as file:
+        _sync(file.fileno())
+
+
+def make_folder(path: Path) -> None:
+    """Make one new folder; its name is durable when its parent is synced."""
+    with disk_errors(path):
+        path.mkdir()
+
+
+def make_folders(path: Path) -> None:
+    """Make a folder and its missing parents, and their names durable; it may exist."""
+    missing = [path, *(parent for parent in path.parents if not parent.exists())]
+    for folder in reversed(missing):
+        with disk_errors(folder):
+            folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+
+
+def publish(building: Path, path: Path) -> None:
+    """Give a finished file its name as well; the second of two who do so is refused, whatever the timing.
+
+    Raises:
+        FileExistsError: the name is taken.
+        StorageError: the folder cannot be written.
+    """
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        os.link(building, path)
+    except FileExistsError:
+        raise
+    except OSError as err:
+        with disk_errors(path):
+            if os.name != "nt" and err.errno not in _NOT_SUPPORTED:
+                raise
+            # a file system without hard links
+            building.rename(path)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file that does not belong to the index; what cannot be removed stays until a later sweep."""
+    with suppress(OSError):
+        path.unlink()
 
 
 def remove_folder(path: Path) -> None:

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 __all__ = ["CodecRecord", "FileRecord", "IndexSettings", "SegmentRecord"]
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+# folders that are replaced are removed, so no other folder of an index may go by these names
+SegmentName = Annotated[str, StringConstraints(pattern=r"^segment-[0-9a-f]{1,32}$")]
+CodecName = Annotated[str, StringConstraints(pattern=r"^codec-[0-9a-f]{1,32}$")]
 Count = Annotated[int, Field(ge=0, le=2**48)]
 
 
@@ -27,8 +30,8 @@ class FileRecord(_Record):
 class CodecRecord(_Record):
     """A codec: its folder, its shape, the number of tokens that the corpus had when it was trained."""
 
-    name: Name
-    n_centroids: Annotated[int, Field(ge=1, le=2**24)]
+    name: CodecName
+    n_centroids: Annotated[int, Field(ge=1, le=2**18)]
     trained_on: Count
     files: dict[Name, FileRecord]
 
@@ -36,8 +39,8 @@ class CodecRecord(_Record):
 class SegmentRecord(_Record):
     """A segment: its folder, the codec that packed it (None: plain float16 vectors), its size."""
 
-    name: Name
-    codec: Name | None
+    name: SegmentName
+    codec: CodecName | None
     n_documents: Count
     n_tokens: Count
     n_escapes: Count
@@ -56,6 +59,6 @@ class IndexSettings(_Record):
     bits: Literal[1, 2, 4, 8]
     exact_tokens: Count
     probe_tokens: Count
-    seed: Count
+    seed: Annotated[int, Field(ge=0, lt=2**31 - 1)]
     model: dict[str, Any]
     pool_factor: Annotated[int, Field(ge=1, le=4)] = 1

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["APPLICATION_ID", "FORMAT_VERSION", "SCHEMA"]
+__all__ = ["APPLICATION_ID", "FORMAT_VERSION", "FULLTEXT", "PAGE_BYTES", "SCHEMA"]
 
 FORMAT_VERSION = 1
 # "ColB": lets `file` and us tell an index from any other SQLite database
 APPLICATION_ID = 0x436F6C42
+PAGE_BYTES = 16_384
+
+FULLTEXT = """fts5(
+    heading, text, content = '', tokenize = "unicode61 remove_diacritics 2"
+)"""
 
 SCHEMA = f"""
-PRAGMA page_size = 16384;
+PRAGMA page_size = {PAGE_BYTES};
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT_VERSION};
 
@@ -18,7 +23,10 @@ CREATE TABLE state (
     settings TEXT NOT NULL,
     codec TEXT,
     commits INTEGER NOT NULL,
-    next_key INTEGER NOT NULL
+    next_key INTEGER NOT NULL,
+    tombstones INTEGER NOT NULL,
+    segments INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE segments (name TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -51,7 +59,5 @@ CREATE TABLE attributes (
 
 CREATE TABLE tombstones (key INTEGER PRIMARY KEY) STRICT;
 
-CREATE VIRTUAL TABLE fulltext USING fts5(
-    heading, text, content = '', tokenize = "unicode61 remove_diacritics 2"
-);
+CREATE VIRTUAL TABLE fulltext USING {FULLTEXT};
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbert_rag.errors import CorruptIndexError
-from colbert_rag.storage.files import ArrayWriter, map_array, sync_folder, write_array
+from colbert_rag.storage.files import ArrayWriter, check_recorded, make_folder, map_array, sync_folder, write_array
 from colbert_rag.storage.records import FileRecord, SegmentRecord
 from colbert_rag.storage.spans import pack_spans, unpack_spans
 
 __all__ = ["Segment", "SegmentWriter", "TokenColumns", "fresh_name", "is_data_folder"]
+
+# rows that are checked at once: 8 MB of int64
+_BLOCK_ROWS = 1 << 20
+# of 1.0625, which is more than the length of any vector that is let in
+_LARGEST_BITS = 0x3C40
 
 TokenColumns = Mapping[str, NDArray[Any]]
 """Arrays with one row per token: ``vectors``, or ``centroid_ids``, ``codes`` and ``factors``."""
@@ -44,7 +49,7 @@ class SegmentWriter:
         self.name = fresh_name("segment")
         self._codec = codec
         self._folder = root / self.name
-        self._folder.mkdir()
+        make_folder(self._folder)
         self._writers: dict[str, ArrayWriter] = {}
         self._n_escapes = 0
         self.n_documents = 0
@@ -72,6 +77,8 @@ class SegmentWriter:
             self._n_escapes += len(escapes)
         self.n_documents += len(keys)
         self.n_tokens += int(counts.sum())
+        # a child that is forked before the next call must find nothing to write when it ends
+        self.flush()
 
     def _append(self, name: str, rows: NDArray[Any]) -> None:
         if name not in self._writers:
@@ -148,15 +155,13 @@ class Segment:
             CorruptIndexError: a file is missing, has another size or shape, or numbers out of range.
         """
         folder = root / record.name
+        lists = None
+        _check_names(folder, record, shape)
 
         def column(name: str, dtype: str, row: tuple[int, ...], n: int) -> NDArray[Any]:
-            if name not in record.files:
-                msg = f"{folder}: the catalog names no file for {name!r}."
-                raise CorruptIndexError(msg)
             return map_array(folder, record.files[name], dtype, row, n)
 
         n, t = record.n_documents, record.n_tokens
-        lists = None
         if record.posting_bytes is not None:
             lists = column("list_offsets", "int64", (), k + 1), column("postings", "uint8", (), record.posting_bytes)
         segment = cls(
@@ -169,6 +174,7 @@ class Segment:
             column("escape_tokens", "int64", (), record.n_escapes),
             column("escape_spans", "int32", (2,), record.n_escapes),
         )
+        check_recorded(folder, record.files.values())
         segment._check(folder, k)
         return segment
 
@@ -183,6 +189,9 @@ class Segment:
         ids = self.columns.get("centroid_ids")
         if ids is not None and len(ids) and int(ids.max()) >= k:
             wrong.append("centroid_ids")
+        vectors = self.columns.get("vectors")
+        if vectors is not None and not _is_short(vectors):
+            wrong.append("vectors")
         if self.lists is not None:
             bounds, postings = self.lists
             if bounds[0] != 0 or bounds[-1] != len(postings) or (bounds[1:] < bounds[:-1]).any():
@@ -195,7 +204,11 @@ class Segment:
             raise CorruptIndexError(msg)
 
     def spans(self, positions: Sequence[int]) -> NDArray[np.int32]:
-        """Character spans of the tokens of some documents, one after another, ``(T, 2) int32``."""
+        """Character spans of the tokens of some documents, one after another, ``(T, 2) int32``.
+
+        Raises:
+            CorruptIndexError: a span is negative or ends before it starts, or starts fall within a document.
+        """
         parts, escapes, passed = [], [], 0
         for position in positions:
             start, end = int(self.doc_offsets[position]), int(self.doc_offsets[position + 1])
@@ -206,7 +219,12 @@ class Segment:
             parts.append(self._spans[start:end])
             passed += end - start
         joined = np.concatenate(escapes).astype(np.int32) if escapes else np.zeros((0, 3), np.int32)
-        return unpack_spans(np.concatenate(parts), joined, [len(part) for part in parts])
+        counts = [len(part) for part in parts]
+        spans = unpack_spans(np.concatenate(parts), joined, counts)
+        if not _are_in_order(spans, counts):
+            msg = f"{self.record.name}: spans that are negative or fall. Restore the index from a backup."
+            raise CorruptIndexError(msg)
+        return spans
 
     def positions(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where documents lie in this segment; keys that are not here are left out."""
@@ -217,6 +235,33 @@ class Segment:
         return found
 
 
+def _check_names(folder: Path, record: SegmentRecord, columns: Iterable[str]) -> None:
+    lists = () if record.posting_bytes is None else ("list_offsets", "postings")
+    expected = {*columns, *lists, "doc_keys", "doc_offsets", "spans", "escape_tokens", "escape_spans"}
+    if missing := sorted(expected - record.files.keys()):
+        msg = f"{folder}: the catalog names no file for {missing[0]!r}."
+        raise CorruptIndexError(msg)
+    odd = [file.name for name, file in record.files.items() if name not in expected or file.name != f"{name}.npy"]
+    if odd or (lists and record.codec is None):
+        msg = f"{folder}: the catalog names {odd or lists}, which a segment of this kind does not have."
+        raise CorruptIndexError(msg)
+
+
 def _is_rising(numbers: NDArray[np.int64]) -> bool:
-    """Compared and not subtracted: a hostile difference wraps around."""
-    return bool((numbers[1:] > numbers[:-1]).all())
+    """Compared and not subtracted: a hostile difference wraps around; block by block, so that memory is bounded."""
+    blocks = (numbers[start : start + _BLOCK_ROWS + 1] for start in range(0, len(numbers), _BLOCK_ROWS))
+    return all((block[1:] > block[:-1]).all() for block in blocks)
+
+
+def _is_short(vectors: NDArray[np.float16]) -> bool:
+    """Whether no element is infinite, no number, or too large; without signs, float16 rank as their bits do."""
+    rows = max(1, _BLOCK_ROWS // vectors.shape[1])
+    blocks = (vectors[start : start + rows].view(np.int16) for start in range(0, len(vectors), rows))
+    return all(int((block & 0x7FFF).max()) <= _LARGEST_BITS for block in blocks)
+
+
+def _are_in_order(spans: NDArray[np.int32], counts: Sequence[int]) -> bool:
+    starts, ends = spans[:, 0], spans[:, 1]
+    falls = starts[1:] < starts[:-1]
+    falls[np.cumsum(counts)[:-1] - 1] = False
+    return not (falls.any() or (starts < 0).any() or (ends < starts).any())

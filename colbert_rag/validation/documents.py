@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from colbert_rag.errors import DuplicateIdError, InvalidDocumentError
-from colbert_rag.storage.rows import json_text
+from colbert_rag.storage.rows import MOST_LEVELS, json_text
 from colbert_rag.types import Document
 from colbert_rag.validation.problems import is_int, listed, surrogate_problem, text_problem
 
@@ -18,7 +18,6 @@ _ID_BYTES = 512
 _TEXT_BYTES = 64 << 20
 _HEADING_BYTES = 1 << 20
 _METADATA_BYTES = 1 << 20
-_METADATA_DEPTH = 32
 # Python reads no int of more than 4,300 digits back from JSON
 _INT_BITS = 4_096
 
@@ -54,7 +53,7 @@ def _document_problem(document: object) -> str | None:
         or _heading_problem(document.heading)
         or (None if document.ref_id is None else _ref_problem(document.ref_id))
         or _metadata_problem(document.metadata)
-        or _json_problem(document.extra, "extra", _METADATA_DEPTH)
+        or _json_problem(document.extra, "extra", MOST_LEVELS)
     )
 
 
@@ -86,7 +85,7 @@ def _id_problem(value: object) -> str | None:
 def _metadata_problem(value: object) -> str | None:
     if not isinstance(value, Mapping):
         return f"metadata must be a dict, found {type(value).__name__}"
-    problem = _json_problem(value, "metadata", _METADATA_DEPTH)
+    problem = _json_problem(value, "metadata", MOST_LEVELS)
     if problem:
         return problem
     size = len(json_text(value).encode())
@@ -104,7 +103,7 @@ def _json_problem(value: object, where: str, depth: int) -> str | None:
     if not isinstance(value, Mapping | list):
         return f"{where} is a {type(value).__name__}, which JSON cannot hold; convert it first"
     if depth == 0:
-        return f"{where} is nested deeper than {_METADATA_DEPTH} levels"
+        return f"{where} is nested deeper than {MOST_LEVELS} levels"
     items = (
         _mapping_problems(value, where, depth) if isinstance(value, Mapping) else _list_problems(value, where, depth)
     )

@@ -57,3 +57,47 @@ def test_compact_drops_what_was_deleted_and_merges_segments(run, index_path: Pat
     outcome = run("compact", index_path)
     assert outcome.code == 0
     assert "1 to 1 segment," in outcome.err
+
+
+def test_an_index_that_cannot_be_opened_is_verified_with_1(run, index_path: Path):
+    path = index_path / "catalog.sqlite"
+    path.write_bytes(path.read_bytes()[:-20_000])
+    outcome = run("verify", index_path)
+    assert outcome.code == 1
+    assert "catalog.sqlite" in outcome.err
+    assert "problem" in outcome.out
+
+
+def test_a_backup_is_an_index_and_is_never_overwritten(run, index_path: Path, tmp_path: Path):
+    outcome = run("backup", index_path, tmp_path / "copy")
+    assert outcome.code == 0
+    assert "verified: 4 documents" in outcome.err
+    assert run("verify", tmp_path / "copy").code == 0
+    outcome = run("backup", index_path, tmp_path / "copy")
+    assert outcome.code == 1
+    assert outcome.err.startswith("IndexExistsError: ")
+    report = run("backup", index_path, tmp_path / "second", "--json").json
+    assert (report["documents"], report["path"]) == (4, str(tmp_path / "second"))
+
+
+def test_restore_says_what_was_kept_encoded_and_lost(run, index_path: Path, tmp_path: Path):
+    damage(index_path, "the end of a quarter", "the end of a quartet")
+    outcome = run("restore", index_path, tmp_path / "saved")
+    assert outcome.code == 0
+    assert outcome.err.splitlines()[-2:] == [
+        "lost: notice",
+        f"{tmp_path / 'saved'}: 3 documents kept, 0 encoded anew, 1 lost",
+    ]
+    assert run("verify", tmp_path / "saved").code == 0
+    segment_files(index_path)[0].unlink()
+    report = run("restore", index_path, tmp_path / "second", "--model", "hash", "--json").json
+    assert (report["kept"], report["encoded"], report["lost"]) == (0, 3, ["notice"])
+    assert len(report["problems"]) == 1
+
+
+def damage(index_path: Path, text: str, other: str) -> None:
+    path = index_path / "catalog.sqlite"
+    before = path.read_bytes()
+    after = before.replace(text.encode(), other.encode())
+    assert after != before
+    path.write_bytes(after)

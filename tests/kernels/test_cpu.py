@@ -270,6 +270,7 @@ def run_probe(members, centroids, n_documents):
     out = np.full(n_documents, np.iinfo(np.int64).max, np.int64)
     count = cpu.probe(*lists_of(members), np.array(centroids, np.int64), seen, out)
     assert not seen.any()
+    assert count >= 0
     return np.sort(out[:count])
 
 
@@ -287,9 +288,16 @@ def test_probe_follows_gaps_of_one_to_four_bytes():
     np.testing.assert_array_equal(found, documents)
 
 
-def test_probe_leaves_out_positions_beyond_the_segment():
-    """A hostile list cannot write outside the buffers."""
-    assert run_probe([np.array([1, 5, 900, 2**40])], [0], 6).tolist() == [1, 5]
+@pytest.mark.parametrize(
+    "packed", [[1, 4, 0x80 | 127, 6], [6], [3, 0], [3, 0x80], [0x80] * 5 + [1], [0xFF] * 40, [0x80] * 40, [5, 127]]
+)
+def test_probe_says_that_a_list_is_damaged(packed):
+    """Positions beyond the segment or that do not rise, numbers that do not end or have more than 35 bits."""
+    seen, out = np.zeros(6, np.uint8), np.full(6, -7, np.int64)
+    lists = np.array([0, len(packed)], np.int64), np.array(packed, np.uint8)
+    assert cpu.probe(*lists, np.zeros(1, np.int64), seen, out) == -1
+    assert not seen.any()
+    assert set(out.tolist()) <= {-7, 1, 3, 5}
 
 
 def test_kernels_read_read_only_memory_maps(rng, unit_rows, bounds, mapped):

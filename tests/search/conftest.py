@@ -80,7 +80,7 @@ def snapshot_of(tmp_path: Path) -> SnapshotOf:
     """``snapshot_of(corpus)``: one commit with these documents, key 1 onwards."""
 
     def view(part: Corpus, first_key: int, codec: Codec | None, lists: bool, deleted: Sequence[int]) -> SegmentView:
-        writer = SegmentWriter(tmp_path, None if codec is None else "codec")
+        writer = SegmentWriter(tmp_path, None if codec is None else "codec-1")
         spans = [np.zeros((n, 2), np.int32) for n in np.diff(part.offsets)]
         keys = list(range(first_key, first_key + part.n_documents))
         columns: dict[str, Any] = {"vectors": part.vectors}

@@ -41,20 +41,20 @@ def test_a_codec_comes_back_as_it_was_stored(tmp_path, codec, stored_codec):
 
 
 @pytest.mark.parametrize("name", ["centroids", "rotation"])
-@pytest.mark.parametrize("number", [np.nan, np.inf])
-def test_a_codec_with_numbers_that_are_not_finite_is_corrupt(tmp_path, codec, stored_codec, name, number):
+@pytest.mark.parametrize("number", [np.nan, np.inf, 60_000, -1.1])
+def test_a_codec_with_numbers_out_of_range_is_corrupt(tmp_path, codec, stored_codec, name, number):
     path = tmp_path / "codec-1" / f"{name}.npy"
     content = bytearray(path.read_bytes())
     dtype = np.float16 if name == "centroids" else np.float32
     content[-np.dtype(dtype).itemsize :] = np.array(number, dtype).tobytes()
     path.write_bytes(content)
-    with pytest.raises(CorruptIndexError, match="not finite"):
+    with pytest.raises(CorruptIndexError, match="out of range in the codec"):
         open_codec(tmp_path, stored_codec, SETTINGS)
 
 
 def test_a_codec_record_without_its_files_is_corrupt(tmp_path, stored_codec):
     for files in ({}, {"centroids": stored_codec.files["centroids"]}):
-        with pytest.raises(CorruptIndexError, match="a codec has centroids and rotation"):
+        with pytest.raises(CorruptIndexError, match=r"a codec has centroids\.npy and rotation\.npy"):
             open_codec(tmp_path, stored_codec.model_copy(update={"files": files}), SETTINGS)
 
 
@@ -119,3 +119,14 @@ def test_a_narrowed_snapshot_holds_the_chosen_live_documents_alone(snapshot_of, 
     assert chosen.n_alive == 3
     assert narrowed(snapshot, np.zeros(0, np.int64)).views == ()
     assert snapshot.n_alive == 298
+
+
+def test_a_document_in_two_segments_is_corrupt(tmp_path, corpus, codec, stored_codec):
+    first, second = corpus.part(0, 20), corpus.part(20, 40)
+    records = tuple(write_segment(tmp_path, part, codec, key) for part, key in ((first, 0), (second, 19)))
+    state = CatalogState(settings=SETTINGS, codec=stored_codec, segments=records, commits=1)
+    with pytest.raises(CorruptIndexError, match="hold vectors of the same document"):
+        open_snapshot(tmp_path, state, [], None)
+    known = open_snapshot(tmp_path, state.model_copy(update={"segments": records[:1]}), [], None)
+    with pytest.raises(CorruptIndexError, match="hold vectors of the same document"):
+        open_snapshot(tmp_path, state, [], known)

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import resigning
 
 from colbert_rag.storage import Catalog, IndexSettings, create_catalog
 from colbert_rag.types import Document
@@ -53,14 +54,9 @@ def store(catalog: Catalog) -> Callable[[dict[str, str]], None]:
 
 @pytest.fixture
 def tamper(folder: Path) -> Callable[..., None]:
-    """``tamper(sql, *values)``: what somebody else does to the catalog."""
+    """``tamper(sql, *values)``: what somebody else does to the catalog, who makes its checksums fit."""
 
-    def tamper(sql: str, *values: Any) -> None:
-        connection = sqlite3.connect(folder / "catalog.sqlite", isolation_level=None)
-        connection.execute(sql, values)
-        connection.close()
-
-    return tamper
+    return partial(resigning.tamper, folder)
 
 
 @pytest.fixture

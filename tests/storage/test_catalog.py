@@ -11,7 +11,6 @@ import pytest
 from colbert_rag.errors import (
     CorruptIndexError,
     IndexClosedError,
-    IndexExistsError,
     IndexLockedError,
     ReadOnlyIndexError,
 )
@@ -53,49 +52,6 @@ def test_a_setting_that_came_later_is_stored_only_where_it_is_used(tmp_path, set
     assert {name for name in stored if name != "pool_factor"} == {
         *("dim", "bits", "exact_tokens", "probe_tokens", "seed", "model")
     }
-
-
-def test_an_index_is_created_in_an_empty_folder_and_below_missing_ones(tmp_path, settings):
-    for folder in (tmp_path, tmp_path / "a" / "b"):
-        create_catalog(folder, settings)
-        assert (folder / "catalog.sqlite").is_file()
-
-
-def test_creating_over_an_index_is_refused_and_leaves_it(folder, catalog, store, settings):
-    store({"a": "text"})
-    with pytest.raises(IndexExistsError, match=r"an index here already.*Index.open"):
-        create_catalog(folder, settings)
-    assert ids(catalog) == ["a"]
-
-
-def test_creating_in_a_folder_of_something_else_is_refused(tmp_path, settings):
-    (tmp_path / "notes.txt").touch()
-    for folder in (tmp_path, tmp_path / "notes.txt"):
-        with pytest.raises(IndexExistsError, match="not an empty folder"):
-            create_catalog(folder, settings)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
-
-
-def test_what_an_interrupted_creation_left_is_in_nobodys_way(tmp_path, settings):
-    left = {"catalog.sqlite.new-1", "catalog.sqlite.new-1-journal", "catalog.sqlite.new-1-wal"}
-    for name in left:
-        (tmp_path / name).write_bytes(b"half a page")
-    create_catalog(tmp_path, settings)
-    assert {path.name for path in tmp_path.iterdir()} == {"catalog.sqlite", *left}
-    catalog = Catalog(tmp_path)
-    assert state(catalog).commits == 0
-    catalog.close()
-
-
-def test_the_second_of_two_creators_never_replaces_the_first(tmp_path, settings, monkeypatch):
-    create_catalog(tmp_path, settings)
-    before = (tmp_path / "catalog.sqlite").read_bytes()
-    # as if the other process had created its index right after our look at the folder
-    monkeypatch.setattr("colbert_rag.storage.catalog._make_empty_folder", lambda folder: None)
-    with pytest.raises(IndexExistsError, match="another process"):
-        create_catalog(tmp_path, settings)
-    assert (tmp_path / "catalog.sqlite").read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["catalog.sqlite"]
 
 
 def test_what_fails_after_a_commit_does_not_fail_the_write(catalog, store, monkeypatch):

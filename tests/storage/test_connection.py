@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import os
 import sqlite3
+import threading
 
 import pytest
+from children import fork, join
 
 from colbert_rag.errors import (
     CorruptIndexError,
+    IndexClosedError,
     IndexLockedError,
     IndexNotFoundError,
     MissingDependencyError,
@@ -64,6 +68,39 @@ def test_reading_connections_cannot_write(folder):
     connection.close()
 
 
+def test_readers_without_patience_for_writers_wait_for_the_moment_that_a_recovery_takes(folder):
+    holder = sqlite3.connect(folder / "catalog.sqlite", isolation_level=None, check_same_thread=False)
+    for sql in ("PRAGMA locking_mode = EXCLUSIVE", "BEGIN IMMEDIATE", "COMMIT"):
+        holder.execute(sql)
+    ending = threading.Timer(0.3, holder.close)
+    ending.start()
+    catalog = Catalog(folder, lock_timeout_s=0)
+    with catalog.reading() as reading:
+        assert reading.commits() == 0
+    catalog.close()
+    ending.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_connection_is_neither_used_nor_closed_in_a_forked_child(folder):
+    connection = connect(folder, write=True, timeout_s=0)
+
+    def child():
+        for use in (connection.execute, lambda sql: connection.executemany(sql, [])):
+            with pytest.raises(IndexClosedError, match="Open it again in the child"):
+                use("SELECT 1")
+        connection.close()
+        # past our guard: it is still open
+        assert sqlite3.Connection.execute(connection, "SELECT 1").fetchone() == (1,)
+
+    assert join(fork(child)) == [0]
+    assert connection.execute("SELECT commits FROM state").fetchone() == (0,)
+    connection.close()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
+
+
 def test_schema_of_a_hostile_catalog_runs_no_functions_with_side_effects(folder):
     connection = connect(folder, write=True, timeout_s=0)
     assert connection.execute("PRAGMA trusted_schema").fetchone() == (0,)
@@ -109,7 +146,7 @@ class TestFolderWithoutWriteAccess:
         (sqlite3.OperationalError("no such module: fts5"), MissingDependencyError, "lacks FTS5"),
         (sqlite3.OperationalError("no such table: state"), CorruptIndexError, "verify"),
         (sqlite3.DatabaseError("database disk image is malformed"), CorruptIndexError, "verify"),
-        (sqlite3.IntegrityError("UNIQUE constraint failed"), sqlite3.IntegrityError, "UNIQUE"),
+        (sqlite3.IntegrityError("UNIQUE constraint failed"), CorruptIndexError, "UNIQUE"),
         (KeyError("mine"), KeyError, "mine"),
     ],
 )

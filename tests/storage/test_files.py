@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 
 import numpy as np
 import pytest
 
-from colbert_rag.errors import CorruptIndexError, StorageError
+from colbert_rag.errors import CorruptIndexError, ReadOnlyIndexError, StorageError
 from colbert_rag.storage.files import (
     DTYPES,
     ArrayWriter,
+    disk_errors,
+    make_folders,
     map_array,
+    publish,
+    remove_file,
     remove_folder,
     sha256_of,
     sync_folder,
@@ -200,5 +205,58 @@ def test_removing_a_folder_twice_is_no_error(stored):
 
 
 def test_a_folder_of_another_process_that_is_gone_cannot_be_synced(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(StorageError, match="gone: cannot be written"):
         sync_folder(tmp_path / "gone")
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "advice"),
+    [
+        (errno.EIO, StorageError, "check the disk"),
+        (errno.ENOSPC, StorageError, "Free space"),
+        (errno.EMFILE, StorageError, "ulimit -n"),
+        (errno.EACCES, ReadOnlyIndexError, "permissions"),
+        (errno.EROFS, ReadOnlyIndexError, "permissions"),
+    ],
+)
+def test_errors_of_the_system_say_where_and_what_to_do(tmp_path, number, kind, advice):
+    with pytest.raises(kind, match=advice) as caught, disk_errors(tmp_path):
+        raise OSError(number, os.strerror(number))
+    assert str(tmp_path) in str(caught.value)
+    assert os.strerror(number) in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_syncs_no_folders_will_do_and_a_failing_one_will_not(tmp_path, monkeypatch, number):
+    def fails(descriptor):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fails)
+    sync_folder(tmp_path)
+    with pytest.raises(StorageError):
+        write_array(tmp_path / "a.npy", ROWS)
+
+
+def test_missing_parents_are_made_and_each_name_is_made_durable(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("colbert_rag.storage.files.sync_folder", synced.append)
+    make_folders(tmp_path / "a" / "b")
+    assert synced == [tmp_path, tmp_path / "a"]
+    make_folders(tmp_path / "a" / "b")
+    assert synced[2:] == [tmp_path / "a"]
+
+
+def test_a_name_that_is_taken_is_never_given_again(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+    publish(tmp_path / "one", tmp_path / "name")
+    with pytest.raises(FileExistsError):
+        publish(tmp_path / "two", tmp_path / "name")
+    assert (tmp_path / "name").read_text() == "one"
+
+
+def test_removing_a_file_twice_is_no_error(tmp_path):
+    (tmp_path / "file").touch()
+    remove_file(tmp_path / "file")
+    remove_file(tmp_path / "file")
+    assert not (tmp_path / "file").exists()

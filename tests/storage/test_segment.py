@@ -5,6 +5,7 @@ import pytest
 
 from colbert_rag.errors import CorruptIndexError
 from colbert_rag.storage import Segment, SegmentWriter, fresh_name
+from colbert_rag.storage import segment as segments
 from colbert_rag.storage.lists import build_lists
 
 K = 5
@@ -13,7 +14,7 @@ KEYS = (4, 9, 11)
 PLAIN = {"vectors": ("float16", (2,))}
 PACKED = {"centroid_ids": ("uint16", ()), "codes": ("uint8", (1,)), "factors": ("uint8", (2,))}
 N_TOKENS = sum(COUNTS)
-VECTORS = np.arange(2 * N_TOKENS, dtype=np.float16).reshape(N_TOKENS, 2)
+VECTORS = np.linspace(-1, 1, 2 * N_TOKENS, dtype=np.float16).reshape(N_TOKENS, 2)
 IDS = np.array([0, 4, 1, 1, 2, 0, 4, 4], np.uint16)
 OFFSETS = np.array([0, 3, 4, 8], np.int64)
 # the second document has a token that takes more than a byte of span
@@ -186,9 +187,42 @@ def test_all_that_is_out_of_range_is_named_with_the_folder(tmp_path, plain, rewr
         open_plain(tmp_path, plain)
 
 
-def test_any_byte_of_spans_and_any_escape_is_read_without_a_crash(tmp_path, plain, rewrite):
-    """Spans are only shown: wrong ones are found by verify(), and must not break a search."""
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 65_504, -1.1])
+def test_a_vector_that_is_too_long_is_corrupt(tmp_path, plain, rewrite, value):
+    wrong = VECTORS.copy()
+    wrong[3, 1] = value
+    rewrite(tmp_path / plain.name / "vectors.npy", wrong)
+    with pytest.raises(CorruptIndexError, match="out of range in vectors"):
+        open_plain(tmp_path, plain)
+
+
+@pytest.mark.parametrize("escape", [[2**31 - 1, -(2**31)], [5, 4], [-1, 4]])
+def test_a_span_that_no_text_has_is_corrupt_where_it_is_read(tmp_path, plain, rewrite, escape):
+    rewrite(tmp_path / plain.name / "escape_spans.npy", np.array([escape], np.int32))
+    segment = open_plain(tmp_path, plain)
+    assert [len(segment.spans([n])) for n in (0, 2)] == [3, 4]
+    with pytest.raises(CorruptIndexError, match="spans that are negative or fall"):
+        segment.spans([1])
+
+
+def test_any_byte_of_spans_is_read_as_rising_spans(tmp_path, plain, rewrite):
+    """Whether they lie in the text is for those to check who have the text."""
     rewrite(tmp_path / plain.name / "spans.npy", np.full(N_TOKENS, 0xFF, np.uint8))
-    rewrite(tmp_path / plain.name / "escape_spans.npy", np.array([[2**31 - 1, -(2**31)]], np.int32))
     segment = open_plain(tmp_path, plain)
     assert [len(segment.spans([n])) for n in range(3)] == list(COUNTS)
+
+
+def test_a_file_that_a_segment_does_not_have_is_corrupt(tmp_path, plain):
+    for files in ({"more": plain.files["spans"]}, {"spans": plain.files["doc_keys"]}):
+        with pytest.raises(CorruptIndexError, match="which a segment of this kind does not have"):
+            open_plain(tmp_path, plain.model_copy(update={"files": plain.files | files}))
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 8, 9, 16, 17])
+def test_numbers_that_do_not_rise_are_found_in_every_block(monkeypatch, n):
+    monkeypatch.setattr(segments, "_BLOCK_ROWS", 8)
+    assert segments._is_rising(np.arange(n))
+    for place in range(1, n):
+        numbers = np.arange(n)
+        numbers[place] = numbers[place - 1]
+        assert not segments._is_rising(numbers)

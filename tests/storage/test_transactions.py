@@ -4,9 +4,11 @@ import sys
 import unicodedata
 
 import pytest
+import resigning
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from colbert_rag.errors import CorruptIndexError
 from colbert_rag.filters import parse
 from colbert_rag.storage import Catalog, SegmentRecord, StoredDocument, create_catalog
 from colbert_rag.storage.records import IndexSettings
@@ -85,15 +87,15 @@ def test_replacing_segments_drops_their_records_and_tombstones(catalog, store):
     store(TEXTS)
     old, other, new = (
         SegmentRecord(name=n, codec=None, n_documents=1, n_tokens=1, n_escapes=0, posting_bytes=None, files={})
-        for n in ("old", "other", "new")
+        for n in ("segment-1", "segment-2", "segment-3")
     )
     with catalog.writing() as writing:
         writing.add_segment(old)
         writing.add_segment(other)
         writing.remove_documents(writing.find(["notice", "holiday"]))
-        writing.replace_segments(["old"], new, [1])
+        writing.replace_segments(["segment-1"], new, [1])
     with catalog.reading() as reading:
-        assert catalog.state(reading).segments == (new, other)
+        assert catalog.state(reading).segments == (other, new)
         assert reading.tombstones() == [2]
 
 
@@ -235,7 +237,64 @@ def test_checksum_is_stored_with_the_content(catalog, store):
     with catalog.reading() as reading:
         rows = list(reading.content_rows())
     assert {i: text for _, _, i, _, _, text, *_ in rows} == TEXTS
-    assert all(content_checksum(i, ref_id, *content) == checksum for checksum, _, i, ref_id, *content in rows)
+    assert all(content_checksum(*columns) == checksum for checksum, *columns in rows)
+
+
+def test_a_document_that_was_changed_is_never_returned(catalog, store, folder):
+    store(TEXTS)
+    resigning.tamper(folder, "UPDATE content SET text = 'other' WHERE key = 2", is_resigned=False)
+    with catalog.reading() as reading:
+        assert list(reading.documents([1, 3])) == [1, 3]
+        with pytest.raises(CorruptIndexError, match=r"document 'holiday'.*differs from what was committed"):
+            reading.documents([2])
+        with pytest.raises(CorruptIndexError, match="document 'holiday'"):
+            list(reading.all_documents())
+
+
+class TestSealing:
+    """Damage is found before a write, and never signed by one."""
+
+    def remove(self, catalog, name):
+        with catalog.writing() as writing:
+            writing.remove_documents(writing.find([name]))
+
+    def test_each_commit_renews_the_checksums(self, catalog, store):
+        store(TEXTS)
+        self.remove(catalog, "code")
+        with catalog.reading() as reading:
+            assert catalog.state(reading).commits == 2
+            assert reading.tombstones() == [3]
+
+    def test_tombstones_that_were_changed_are_not_signed_by_the_next_deletion(self, catalog, store, folder):
+        store(TEXTS)
+        self.remove(catalog, "code")
+        resigning.tamper(folder, "UPDATE tombstones SET key = 2", is_resigned=False)
+        with pytest.raises(CorruptIndexError, match="the tombstones differ"):
+            self.remove(catalog, "notice")
+        assert found(catalog, "notice")[0] == "notice"
+
+    def test_tombstones_that_were_changed_stay_found_after_writes_that_do_not_touch_them(self, catalog, store, folder):
+        store(TEXTS)
+        self.remove(catalog, "code")
+        resigning.tamper(folder, "DELETE FROM tombstones", is_resigned=False)
+        store({"more": "text"})
+        with catalog.reading() as reading, pytest.raises(CorruptIndexError, match="the tombstones differ"):
+            reading.tombstones()
+
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "UPDATE state SET next_key = 1",
+            "UPDATE state SET segments = 1",
+            "UPDATE state SET tombstones = 1",
+            "INSERT INTO segments VALUES ('segment-1', '{}')",
+        ],
+    )
+    def test_a_state_that_was_changed_is_refused(self, catalog, store, folder, sql):
+        store(TEXTS)
+        resigning.tamper(folder, sql, is_resigned=False)
+        with catalog.reading() as reading, pytest.raises(CorruptIndexError, match="the state and the segment records"):
+            catalog.state(reading)
 
 
 class TestAttributes:

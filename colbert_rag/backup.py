@@ -1,0 +1,92 @@
+"""A second copy of an index: one whole commit, taken while others search and write."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO
+
+from colbert_rag.errors import CorruptIndexError, IndexExistsError
+from colbert_rag.storage import Catalog, CatalogState
+from colbert_rag.storage.copying import appearing_folder, copy_catalog, copy_file, open_file
+from colbert_rag.storage.files import make_folder, sync_folder
+from colbert_rag.types import BackupReport, Progress
+from colbert_rag.verifying import verify_folder
+
+__all__ = ["backup_index"]
+
+# a merge may remove a file between our reading of the catalog and our opening it; rarer than this many in a row
+_ATTEMPTS = 5
+
+_Pinned = list[tuple[Path, BinaryIO]]
+
+
+def backup_index(root: Path, catalog: Catalog, target: Path, progress: Progress) -> BackupReport:
+    """Copy one commit to a new folder, which appears there whole and verified or not at all.
+
+    Raises:
+        IndexExistsError: there is something under the target's name, or it lies inside the index.
+        CorruptIndexError: the index is damaged; nothing appears.
+        StorageError: the copy cannot be written.
+    """
+    if target.resolve().is_relative_to(root.resolve()):
+        msg = f"{target}: lies inside the index {root}. Choose a place outside, best on another disk."
+        raise IndexExistsError(msg)
+    with appearing_folder(target) as building, ExitStack() as files:
+        pinned = _copy_catalog(root, catalog, building, files, progress)
+        _copy_files(pinned, building, progress)
+        report = verify_folder(building, progress)
+        if not report.ok:
+            found = "; ".join(report.problems[:5])
+            msg = (
+                f"{root}: a copy of it is not sound, so none was kept: {found}. Restore the index from an older "
+                f"backup, or build a new one from what is sound: colbert-rag restore {root} NEW"
+            )
+            raise CorruptIndexError(msg)
+    return BackupReport(str(target), report.documents, report.files, report.bytes)
+
+
+def _copy_catalog(root: Path, catalog: Catalog, building: Path, files: ExitStack, progress: Progress) -> _Pinned:
+    """Copy the newest commit's rows and hold its files open, so that they can be copied after the transaction."""
+    for attempt in range(_ATTEMPTS):
+        with catalog.reading() as reading:
+            state = catalog.state(reading)
+            try:
+                pinned = _pin(root, state, files)
+            except CorruptIndexError:
+                if attempt + 1 == _ATTEMPTS or not _has_moved_on(catalog, state.commits):
+                    raise
+                continue
+            copy_catalog(reading, building, progress)
+            return pinned
+    raise AssertionError("unreachable")
+
+
+def _has_moved_on(catalog: Catalog, commits: int) -> bool:
+    with catalog.reading() as reading:
+        return reading.commits() > commits
+
+
+def _pin(root: Path, state: CatalogState, files: ExitStack) -> _Pinned:
+    with ExitStack() as opened:
+        pinned = [
+            (Path(folder, record.name), opened.enter_context(open_file(root, folder, record)))
+            for folder, record in state.files
+        ]
+        files.push(opened.pop_all())
+    return pinned
+
+
+def _copy_files(pinned: _Pinned, building: Path, progress: Progress) -> None:
+    total = sum(file.seek(0, 2) for _, file in pinned)
+    done = 0
+    folders = {building / place.parent for place, _ in pinned}
+    for folder in folders:
+        make_folder(folder)
+    for place, file in pinned:
+        file.seek(0)
+        for size in copy_file(file, building / place):
+            done += size
+            progress("copy", done, total)
+    for folder in folders:
+        sync_folder(folder)

@@ -1,0 +1,135 @@
+"""Copies of index files: pinned, made durable, and given their name only when they are whole."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from colbert_rag.errors import CorruptIndexError, IndexExistsError
+from colbert_rag.storage.connection import CATALOG, sqlite_errors
+from colbert_rag.storage.files import disk_errors, make_folder, make_folders, remove_folder, sync_file, sync_folder
+from colbert_rag.storage.records import FileRecord
+from colbert_rag.storage.transactions import Reading
+from colbert_rag.types import Progress
+
+__all__ = ["appearing_folder", "copy_catalog", "copy_file", "open_file"]
+
+_BLOCK = 1 << 20
+# of 16 KiB each: progress is told, and other threads run, that often
+_PAGES = 256
+
+
+@contextmanager
+def appearing_folder(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside the target, which takes the target's name when the block ends well.
+
+    Whatever ends the block otherwise, the folder is removed; a kill leaves it under a name that says so.
+
+    Raises:
+        IndexExistsError: there is something under the target's name.
+        StorageError: the folder cannot be written.
+    """
+    _refuse_existing(target)
+    building = target.with_name(f"{target.name}.unfinished-{secrets.token_hex(4)}")
+    make_folders(target.parent)
+    make_folder(building)
+    try:
+        yield building
+        sync_folder(building)
+        _refuse_existing(target)
+        with disk_errors(target):
+            building.rename(target)
+        sync_folder(target.parent)
+    except BaseException:
+        remove_folder(building)
+        raise
+
+
+def _refuse_existing(target: Path) -> None:
+    if os.path.lexists(target):
+        msg = f"{target}: exists already, and nothing is ever overwritten. Choose another path, or remove it first."
+        raise IndexExistsError(msg)
+
+
+def open_file(root: Path, folder: str, record: FileRecord) -> BinaryIO:
+    """Open a file that the catalog names; while it is open its bytes stay, even if a merge removes its name.
+
+    Raises:
+        CorruptIndexError: it is missing, has another size, or is no regular file of the index.
+    """
+    path = root / folder / record.name
+    # a FIFO must not make us wait, a link must not lead us elsewhere; Windows has neither flag
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    if path.is_symlink() or path.parent.is_symlink():
+        msg = f"{path}: a link, not a file of the index. Run: colbert-rag verify {root}"
+        raise CorruptIndexError(msg)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as err:
+        msg = f"{path}: cannot be read ({err.strerror}), the catalog expects {record.size:,} bytes."
+        raise CorruptIndexError(msg) from err
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_size != record.size:
+        os.close(descriptor)
+        msg = f"{path}: {status.st_size:,} bytes on disk or no regular file, the catalog expects {record.size:,} bytes."
+        raise CorruptIndexError(msg)
+    return os.fdopen(descriptor, "rb", buffering=0)
+
+
+def copy_file(file: BinaryIO, target: Path) -> Iterator[int]:
+    """Copy an open file to a new one and make it durable; yields the bytes done by each step.
+
+    Raises:
+        CorruptIndexError: the file cannot be read.
+        StorageError: the copy cannot be written.
+    """
+    with disk_errors(target):
+        copy = target.open("xb")
+    try:
+        while block := _read(file):
+            with disk_errors(target):
+                copy.write(block)
+            yield len(block)
+        with disk_errors(target):
+            copy.flush()
+    finally:
+        # closing writes what is buffered, which a full disk refuses again
+        with suppress(OSError):
+            copy.close()
+    sync_file(target)
+
+
+def _read(file: BinaryIO) -> bytes:
+    try:
+        return file.read(_BLOCK)
+    except OSError as err:
+        msg = f"{file.name}: cannot be read ({err.strerror})."
+        raise CorruptIndexError(msg) from err
+
+
+def copy_catalog(reading: Reading, folder: Path, progress: Progress) -> None:
+    """Copy the catalog as a read transaction sees it, with what its log holds, and make it durable.
+
+    Raises:
+        StorageError: the copy cannot be written.
+    """
+
+    def tell(status: int, remaining: int, total: int) -> None:
+        progress("catalog", total - remaining, total)
+
+    path = folder / CATALOG
+    with sqlite_errors(folder):
+        copy = sqlite3.connect(path, isolation_level=None)
+        try:
+            copy.execute("PRAGMA synchronous = FULL")
+            # SQLite copies the commit that this connection reads, whatever is written meanwhile
+            reading.connection.backup(copy, pages=_PAGES, progress=tell)
+        finally:
+            copy.close()
+    sync_file(path)

@@ -1,0 +1,69 @@
+"""Creating an index: its catalog is built under another name and gets its own when it is whole and durable."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from pathlib import Path
+
+from colbert_rag.errors import IndexExistsError
+from colbert_rag.storage.connection import CATALOG, sqlite_errors
+from colbert_rag.storage.files import make_folders, publish, remove_file, sync_file, sync_folder
+from colbert_rag.storage.leftovers import UNFINISHED, unfinished_creations
+from colbert_rag.storage.records import IndexSettings
+from colbert_rag.storage.schema import SCHEMA
+from colbert_rag.storage.transactions import Writing
+
+__all__ = ["create_catalog"]
+
+
+def create_catalog(folder: Path, settings: IndexSettings) -> None:
+    """Create an empty index in a folder that is new or empty; the catalog's name appears last.
+
+    Raises:
+        IndexExistsError: the folder is not empty.
+        OSError: the folder cannot be written.
+    """
+    path = folder / CATALOG
+    building = folder / f"{UNFINISHED}{secrets.token_hex(8)}"
+    _check_is_empty(folder)
+    make_folders(folder)
+    try:
+        _build(building, settings)
+        sync_file(building)
+        publish(building, path)
+    except OSError as err:
+        if path.exists():
+            # whoever is first removes what others have begun, so they may fail in any way
+            msg = f"{folder}: another process has just created an index here. Open it with Index.open."
+            raise IndexExistsError(msg) from err
+        raise
+    finally:
+        for suffix in ("-journal", "-wal", "-shm", ""):
+            remove_file(building.with_name(building.name + suffix))
+    sync_folder(folder)
+    for leftover in unfinished_creations(folder):
+        remove_file(leftover)
+
+
+def _build(building: Path, settings: IndexSettings) -> None:
+    with sqlite_errors(building.parent):
+        connection = sqlite3.connect(building, isolation_level=None)
+        try:
+            # nobody needs it before it is whole; then it is synced once
+            connection.execute("PRAGMA journal_mode = MEMORY").fetchone()
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.executescript(SCHEMA)
+            Writing(connection).initialise(settings)
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        finally:
+            connection.close()
+
+
+def _check_is_empty(folder: Path) -> None:
+    if (folder / CATALOG).exists():
+        msg = f"{folder}: there is an index here already. Open it with Index.open({str(folder)!r})."
+        raise IndexExistsError(msg)
+    if folder.exists() and not (folder.is_dir() and all(p.name.startswith(UNFINISHED) for p in folder.iterdir())):
+        msg = f"{folder}: exists and is not an empty folder. Choose another path for the index."
+        raise IndexExistsError(msg)

@@ -1,0 +1,148 @@
+"""What a catalog must be before it is opened, and before anything is asked of it: it may come from a stranger."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import TypeAlias
+
+from colbert_rag.errors import CorruptIndexError
+from colbert_rag.storage.files import check_filled
+from colbert_rag.storage.schema import SCHEMA
+
+__all__ = [
+    "SchemaRow",
+    "check_files",
+    "check_only_name",
+    "check_pages",
+    "check_schema",
+    "fresh_schema",
+    "schema_rows",
+    "work_bounded",
+]
+
+SchemaRow: TypeAlias = tuple[object, ...]
+"""Type, name, table and SQL of an object in a database."""
+
+# what SQLite may find beside a catalog; a rollback journal is none of it: replaying one can remove any file that it
+# names, and ours are never made, since a catalog keeps a write-ahead log from the start
+_SIDE_FILES = ("", "-wal", "-shm")
+# a row has two bytes at least, and a check of it some hundred steps
+_MOST_STEPS_A_BYTE = 100
+_STEPS = 100_000
+
+
+def check_files(path: Path) -> None:
+    """Refuse a catalog, or a file that SQLite would read along with it, that leads out of the folder or never ends.
+
+    Args:
+        path: Of the catalog, which exists.
+
+    Raises:
+        CorruptIndexError: a link, a FIFO or a device, a rollback journal, or a file that is mostly holes.
+    """
+    for side in _SIDE_FILES:
+        file = path.with_name(path.name + side)
+        if os.path.lexists(file) and not stat.S_ISREG(file.lstat().st_mode):
+            msg = (
+                f"{file}: not a regular file of the index but a link or a device. Copy the folder with its real files."
+            )
+            raise CorruptIndexError(msg)
+    journal = path.with_name(path.name + "-journal")
+    if os.path.lexists(journal):
+        msg = (
+            f"{journal}: colbert_rag writes no such file, and SQLite would replay it. Restore the index from a backup."
+        )
+        raise CorruptIndexError(msg)
+    check_filled(path.parent, [path.stat()])
+
+
+def check_only_name(path: Path) -> None:
+    """Refuse to work on a catalog that another folder holds too.
+
+    Raises:
+        CorruptIndexError: it has another name elsewhere.
+    """
+    links = path.stat().st_nlink
+    if links > 1 and links > 1 + _unfinished(path):
+        msg = (
+            f"{path}: the file has another name elsewhere (a hard link), which a write here would change too, without "
+            f"its log. Copy it: cp {path} copy && mv copy {path}"
+        )
+        raise CorruptIndexError(msg)
+
+
+def _unfinished(path: Path) -> int:
+    """Names that a creation which was killed has left beside the catalog."""
+    return sum(path.samefile(other) for other in path.parent.glob(path.name + ".new-*"))
+
+
+def check_schema(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse tables, views and triggers that are not the ones we made: a query of theirs could say or cost anything.
+
+    Raises:
+        CorruptIndexError: naming what differs.
+    """
+    (encoding,) = connection.execute("PRAGMA encoding").fetchone()
+    expected, found = fresh_schema(), schema_rows(connection)
+    different = sorted({str(row[1]) for row in expected ^ found})
+    if encoding != "UTF-8":
+        different.append(f"text in {encoding}")
+    if different:
+        msg = f"{path}: not the tables of an index: {', '.join(different[:5])}. Restore the index from a backup."
+        raise CorruptIndexError(msg)
+
+
+def check_pages(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse damaged pages before they are copied: a copy of a circle of them would fill the disk.
+
+    Raises:
+        CorruptIndexError: SQLite finds something wrong.
+    """
+    with work_bounded(connection):
+        (line,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if line != "ok":
+        raise CorruptIndexError(f"{path}: {line}. Restore the index from a backup.")
+
+
+def schema_rows(connection: sqlite3.Connection) -> frozenset[SchemaRow]:
+    """Every object of a database."""
+    return frozenset(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"))
+
+
+@cache
+def fresh_schema() -> frozenset[SchemaRow]:
+    """The objects of a new catalog."""
+    fresh = sqlite3.connect(":memory:")
+    try:
+        fresh.executescript(SCHEMA)
+        return schema_rows(fresh)
+    finally:
+        fresh.close()
+
+
+@contextmanager
+def work_bounded(connection: sqlite3.Connection) -> Iterator[None]:
+    """Interrupt what takes far more steps than any number of rows can: pages that lead in a circle have no end.
+
+    Raises:
+        CorruptIndexError: it did.
+    """
+    (pages,), (size,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size"))
+    left = count(_MOST_STEPS_A_BYTE * pages * size // _STEPS, -1)
+    connection.set_progress_handler(lambda: next(left) < 0, _STEPS)
+    try:
+        yield
+    except sqlite3.OperationalError as err:
+        if str(err) != "interrupted":
+            raise
+        msg = "the pages of the catalog lead in a circle. Restore the index from a backup."
+        raise CorruptIndexError(msg) from err
+    finally:
+        connection.set_progress_handler(None, 0)

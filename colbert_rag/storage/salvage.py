@@ -1,0 +1,194 @@
+"""Reading what can still be read of a damaged catalog, row by row; nothing in its folder is changed."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence, Set
+from contextlib import closing, contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from colbert_rag.errors import CorruptIndexError, IndexNotFoundError
+from colbert_rag.storage.connection import CATALOG, check_format
+from colbert_rag.storage.guards import SchemaRow, check_files, fresh_schema, schema_rows
+from colbert_rag.storage.records import CodecRecord, IndexSettings, SegmentRecord
+from colbert_rag.storage.rows import content_checksum, document_of, keys_checksum, row_checksum
+from colbert_rag.storage.transactions import STATE_COLUMNS
+from colbert_rag.storage.write_ahead_log import check_log
+from colbert_rag.types import Document
+
+__all__ = ["Salvage", "salvaging"]
+
+M = TypeVar("M", bound=BaseModel)
+_Row = tuple[Any, ...]
+
+# the index over the ids knows them too, in pages of its own
+_IDS = "documents INDEXED BY sqlite_autoindex_documents_1"
+_REFS = "documents INDEXED BY documents_by_ref WHERE ref_id IS NOT NULL"
+
+
+@contextmanager
+def salvaging(folder: Path) -> Iterator[Salvage]:
+    """Open the catalog of a damaged index without changing it.
+
+    Raises:
+        IndexNotFoundError: there is no catalog in the folder.
+        CorruptIndexError: its first page, which says where everything lies, cannot be read.
+        UnsupportedFormatError: it is of another format version.
+    """
+    path = folder / CATALOG
+    if not path.is_file():
+        msg = f"{folder}: there is no {CATALOG} here, and with it went texts and ids. Restore a backup."
+        raise IndexNotFoundError(msg)
+    check_files(path)
+    log = path.with_name(path.name + "-wal")
+    # reading only, SQLite leaves the catalog and its log as they are; without a log it makes no file at all
+    mode = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None)) as connection:
+        try:
+            for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "query_only = ON"):
+                connection.execute(f"PRAGMA {pragma}")
+            connection.execute("BEGIN")
+            found = schema_rows(connection)
+        except sqlite3.DatabaseError as err:
+            msg = f"{path}: its first page cannot be read ({err}), so no row can be found. Restore a backup."
+            raise CorruptIndexError(msg) from err
+        check_format(connection, folder)
+        # what is no UTF-8 is no reason to stop: its checksum tells
+        connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+        salvage = Salvage(connection, found & fresh_schema())
+        salvage.problems += [problem] if (problem := check_log(log).problem) else []
+        yield salvage
+
+
+class Salvage:
+    """The rows of a damaged catalog that are what was committed.
+
+    Attributes:
+        problems: One line for each thing that could not be read; grows as things are read.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, sound: Set[SchemaRow]) -> None:
+        self._connection = connection
+        self.problems: list[str] = []
+        # what stands in the place of a table of ours might be a view that never ends
+        self._tables = {name for kind, name, *_ in sound if kind == "table"}
+        self._rows: dict[int, _Row] = {}
+
+    def settings(self) -> IndexSettings | None:
+        """The settings, or None."""
+        return self._state("settings", IndexSettings)
+
+    def codec(self) -> CodecRecord | None:
+        """The codec's record; None where there is none or it cannot be read."""
+        return self._state("codec", CodecRecord)
+
+    def _state(self, column: str, kind: type[M]) -> M | None:
+        if self._state_row is None:
+            return None
+        record = self._state_row[column]
+        return None if record is None else self._parsed(f"the record of the {column}", record, kind)
+
+    @cached_property
+    def _state_row(self) -> dict[str, Any] | None:
+        rows, _ = self._scan("state", f"SELECT only, {STATE_COLUMNS}, checksum FROM state")
+        *row, checksum = rows.get(1, (None,))
+        if not row or row_checksum(*row) != checksum:
+            self._note("the state of the index is not what was committed: its settings, its codec")
+            return None
+        return dict(zip(STATE_COLUMNS.split(", "), row, strict=True))
+
+    def segments(self) -> list[SegmentRecord]:
+        """The segments whose records can be read."""
+        rows = self._both_ways("segments", "SELECT name, record FROM segments ORDER BY name ASC")
+        found = (self._parsed(f"the record of {name}", record, SegmentRecord) for name, (record,) in rows.items())
+        return [record for record in found if record is not None]
+
+    def tombstones(self) -> set[int]:
+        """Keys of deleted documents, as far as they can be read."""
+        found = set(self._both_ways("tombstones", "SELECT key FROM tombstones ORDER BY key ASC"))
+        if self._state_row is not None and keys_checksum(sorted(found)) != self._state_row["tombstones"]:
+            self._note("tombstones: not what was committed; documents that were deleted may be counted as lost")
+        return found
+
+    def find_documents(self, candidates: Iterable[int]) -> dict[int, str | None]:
+        """Every key that may be of a document, with its id where that can be read; :meth:`document` reads the rest.
+
+        Args:
+            candidates: Keys that the segments hold.
+        """
+        texts = self._both_ways("content", "SELECT key FROM content ORDER BY key ASC")
+        self._rows = self._both_ways("documents", "SELECT key, id, ref_id FROM documents ORDER BY key ASC")
+        keys = {*texts, *candidates}
+        for key in keys - self._rows.keys():
+            self._rows |= self._scan("documents", "SELECT key, id, ref_id FROM documents WHERE key = ?", key)[0]
+        found: dict[int, str | None] = dict.fromkeys(keys)
+        if keys - self._rows.keys():
+            found |= {key: document_id for key, (document_id, _) in self._indexed.items()}
+        return found | {key: row[0] for key, row in self._rows.items()}
+
+    @cached_property
+    def _indexed(self) -> dict[int, _Row]:
+        """Ids and sources by key as the indexes over them know them, in pages of their own."""
+        ids = self._both_ways("documents", f"SELECT id, key FROM {_IDS} ORDER BY id ASC")
+        refs = self._both_ways("documents", f"SELECT key, ref_id FROM {_REFS} ORDER BY ref_id ASC, key ASC")
+        return {key: (document_id, *refs.get(key, (None,))) for document_id, (key,) in ids.items()}
+
+    def document(self, key: int) -> Document | None:
+        """A document whose checksum holds, or None."""
+        sql = "SELECT key, heading, text, metadata, extra, checksum FROM content WHERE key = ?"
+        rows, _ = self._scan("content", sql, key)
+        for *content, checksum in rows.values():
+            for known in (self._rows, self._indexed):
+                if key in known and _is_sound(key, known[key], content, checksum):
+                    return self._document(*known[key], *content)
+        return None
+
+    def _document(self, *columns: Any) -> Document | None:
+        try:
+            return document_of(*columns)
+        except CorruptIndexError as err:
+            self._note(str(err))
+            return None
+
+    def _parsed(self, what: str, record: object, kind: type[M]) -> M | None:
+        try:
+            return None if record is None else kind.model_validate_json(str(record))
+        except ValidationError:
+            self._note(f"{what} is not what was committed")
+            return None
+
+    def _both_ways(self, table: str, sql: str) -> dict[Any, _Row]:
+        """Rows by their first column: from the first on and, where a page stops that, from the last back."""
+        rows, is_whole = self._scan(table, sql)
+        return rows if is_whole else rows | self._scan(table, sql.replace(" ASC", " DESC"))[0]
+
+    def _scan(self, table: str, sql: str, *values: int) -> tuple[dict[Any, _Row], bool]:
+        """Rows by their first column, and whether nothing stopped the reading."""
+        found: dict[Any, _Row] = {}
+        if table not in self._tables:
+            self._note(f"the table {table} is not there")
+            return found, True
+        try:
+            for first, *rest in self._connection.execute(sql, values):
+                if first in found:
+                    self._note(f"{table}: its pages lead in a circle")
+                    return found, False
+                found[first] = tuple(rest)
+        except sqlite3.Error as err:
+            self._note(f"{table}: {err}")
+            return found, False
+        return found, True
+
+    def _note(self, line: str) -> None:
+        if (problem := f"{CATALOG}: {line}") not in self.problems:
+            self.problems.append(problem)
+
+
+def _is_sound(key: int, row: _Row, content: Sequence[Any], checksum: object) -> bool:
+    parts = (*row, *content)
+    is_text = all(part is None or isinstance(part, str) for part in parts)
+    return is_text and content_checksum(key, *parts) == checksum

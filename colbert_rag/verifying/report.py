@@ -1,0 +1,137 @@
+"""The checks in their order, and what they found together."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from colbert_rag.storage import Catalog, CatalogState, Reading
+from colbert_rag.storage.catalog import read_state
+from colbert_rag.storage.connection import CATALOG
+from colbert_rag.storage.leftovers import leftovers
+from colbert_rag.storage.write_ahead_log import check_log
+from colbert_rag.types import Progress, VerifyReport
+from colbert_rag.verifying.files import extra_files, file_problems
+from colbert_rag.verifying.guarding import damage_noted
+from colbert_rag.verifying.rows import (
+    attribute_problems,
+    document_problems,
+    key_problems,
+    pair_problems,
+    size_problems,
+)
+from colbert_rag.verifying.structure import LOG, check_catalog_file, reading_catalog, structure_problems
+from colbert_rag.verifying.words import word_problems
+
+__all__ = ["verify_folder", "verify_index"]
+
+_ATTEMPTS = 5
+
+
+def verify_index(root: Path, catalog: Catalog, progress: Progress) -> VerifyReport:
+    """As :func:`verify_folder`, of an index that is open."""
+    catalog.check_usable()
+    return verify_folder(root, progress)
+
+
+def verify_folder(path: str | Path, progress: Progress | None = None) -> VerifyReport:
+    """Compare every byte of an index with what was committed, and every record with every other.
+
+    Nothing is repaired and no byte of the index is changed. Damage is never an error: an index that cannot even be
+    opened can be verified.
+
+    Args:
+        path: The folder.
+        progress: Told the stages "verify" (bytes of vectors) and "verify texts" (documents).
+
+    Raises:
+        IndexNotFoundError: there is no catalog in the folder.
+        IndexLockedError: another process is recovering the catalog after a crash.
+        ReadOnlyIndexError: the last writer did not finish, and without write access its log cannot be read along.
+    """
+    root = Path(path).absolute()
+    for _ in range(_ATTEMPTS):
+        look = _Look(root, progress or _silent)
+        look.run()
+        # a writer that merged meanwhile has removed files of the commit that was looked at
+        if not look.problems or look.commits == _commits(root):
+            break
+    return look.report()
+
+
+def _commits(root: Path) -> int | None:
+    """Number of the newest commit; None where it cannot be read."""
+    try:
+        with reading_catalog(root) as connection:
+            return Reading(connection).commits()
+    except (sqlite3.Error, OSError, ValueError):
+        return None
+
+
+class _Look:
+    """All checks of one commit; those that trust what was checked before them come after it."""
+
+    def __init__(self, root: Path, progress: Progress) -> None:
+        self._root = root
+        self._progress = progress
+        self._state: CatalogState | None = None
+        self._leftovers: list[str] = []
+        self._n_documents = 0
+        self.problems: list[str] = []
+
+    @property
+    def commits(self) -> int | None:
+        """Number of the commit; None where it could not be read."""
+        return None if self._state is None else self._state.commits
+
+    def report(self) -> VerifyReport:
+        """What was found."""
+        files = [] if self._state is None else [record for _, record in self._state.files]
+        size = sum(record.size for record in files)
+        return VerifyReport(tuple(self.problems), len(files), size, self._n_documents, tuple(self._leftovers))
+
+    def run(self) -> None:
+        """Make every check that can be made."""
+        with damage_noted(self.problems):
+            check_catalog_file(self._root)
+            log = check_log(self._root / LOG)
+            self.problems += [log.problem] if log.problem else []
+            with reading_catalog(self._root) as connection:
+                self._check(Reading(connection))
+            self._leftovers += [log.tail] if log.tail else []
+
+    def _check(self, reading: Reading) -> None:
+        n_before = len(self.problems)
+        self._note(_in_catalog(structure_problems(reading.connection, self._root)))
+        # pages may lead in a circle
+        can_scan = len(self.problems) == n_before
+        with damage_noted(self.problems):
+            self._state = state = read_state(reading, self._root)
+            self._note(file_problems(self._root, state, self._progress))
+            self._note(extra_files(self._root, state))
+            self._leftovers += [path.name for path in leftovers(self._root, state.folders)]
+        if not can_scan:
+            return
+        with damage_noted(self.problems):
+            self._n_documents = reading.count()
+        self._note(_in_catalog(pair_problems(reading.connection)))
+        self._note(_in_catalog(document_problems(reading)))
+        if self._state is not None and not self.problems:
+            self._note(key_problems(self._root, self._state, reading))
+            self._note(_in_catalog(size_problems(reading.connection)))
+            self._note(_in_catalog(attribute_problems(reading)))
+            self._note(_in_catalog(word_problems(reading, self._progress)))
+
+    def _note(self, lines: Iterable[str]) -> None:
+        with damage_noted(self.problems):
+            for line in lines:
+                self.problems.append(line)
+
+
+def _in_catalog(lines: Iterable[str]) -> Iterator[str]:
+    return (f"{CATALOG}: {line}" for line in lines)
+
+
+def _silent(stage: str, done: int, total: int | None) -> None:
+    """The progress of somebody who does not look."""

@@ -1,0 +1,71 @@
+"""The catalog as a database: its file, its log, its pages and its tables."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from colbert_rag.errors import IndexNotFoundError
+from colbert_rag.storage.connection import CATALOG, access_mode, check_format
+from colbert_rag.storage.guards import check_files, check_schema, work_bounded
+
+__all__ = ["LOG", "check_catalog_file", "reading_catalog", "structure_problems"]
+
+LOG = CATALOG + "-wal"
+_TIMEOUT_S = 30.0
+_MOST_LINES = 20
+
+
+def check_catalog_file(root: Path) -> None:
+    """Refuse what must not even be opened.
+
+    Raises:
+        IndexNotFoundError: there is no catalog.
+        CorruptIndexError: a link or a device in its place.
+    """
+    path = root / CATALOG
+    if not os.path.lexists(path):
+        msg = f"{root}: no index here ({CATALOG} is missing)."
+        raise IndexNotFoundError(msg)
+    check_files(path)
+
+
+@contextmanager
+def reading_catalog(root: Path) -> Iterator[sqlite3.Connection]:
+    """One read transaction that changes no byte of the catalog or its log, whatever state they are in."""
+    check_files(root / CATALOG)
+    log = root / LOG
+    # whoever may write folds the log in when the last one closes, and a log that a killed writer left is evidence
+    mode = "mode=ro" if log.exists() and log.stat().st_size else access_mode(root)
+    uri = f"{(root / CATALOG).absolute().as_uri()}?{mode}"
+    with closing(sqlite3.connect(uri, uri=True, timeout=_TIMEOUT_S, isolation_level=None)) as connection:
+        # a row that is no text must be read to be named
+        connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
+        connection.execute("BEGIN")
+        yield connection
+
+
+def structure_problems(connection: sqlite3.Connection, root: Path) -> Iterator[str]:
+    """Whether SQLite finds its pages and we our tables; where it is not so, rows cannot be trusted to end."""
+    check_format(connection, root)
+    check_schema(connection, root / CATALOG)
+    with work_bounded(connection):
+        for (line,) in connection.execute(f"PRAGMA integrity_check({_MOST_LINES})"):
+            if line != "ok":
+                yield line
+    yield from _size_problems(connection, root)
+
+
+def _size_problems(connection: sqlite3.Connection, root: Path) -> Iterator[str]:
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    on_disk, log = (root / CATALOG).stat().st_size, root / LOG
+    # pages that are still in the log may not have their place in the catalog yet
+    is_folded = not log.exists() or not log.stat().st_size
+    if is_folded and on_disk != pages * page_bytes:
+        yield f"{on_disk:,} bytes on disk, {pages * page_bytes:,} in its pages"

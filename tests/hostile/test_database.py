@@ -1,0 +1,210 @@
+"""Hostile databases: what a catalog may hold besides our tables, and pages that are not what they should be."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+
+import pytest
+from hostile_case import Case
+from hostile_index import HostileIndex
+
+from colbert_rag.storage.schema import SCHEMA
+
+PAGE = 16_384
+
+
+def script(sql: str) -> Callable[[HostileIndex], None]:
+    return lambda index: index.script(sql)
+
+
+def declared(table: str, old: str, new: str) -> Callable[[HostileIndex], None]:
+    """The table is said to be another than it is."""
+    change = f"UPDATE sqlite_master SET sql = replace(sql, '{old}', '{new}') WHERE name = '{table}'"
+    return script(f"PRAGMA writable_schema = ON; {change};")
+
+
+def instead(table: str, sql: str) -> Callable[[HostileIndex], None]:
+    """A view in the place of a table."""
+
+    def make(index: HostileIndex) -> None:
+        with closing(sqlite3.connect(index.catalog)) as connection:
+            connection.executescript(f"DROP TABLE {table}; CREATE VIEW {table} AS {sql};")
+
+    return make
+
+
+def patched(place: int, value: bytes) -> Callable[[HostileIndex], None]:
+    """Bytes of the catalog's file."""
+
+    def make(index: HostileIndex) -> None:
+        with index.catalog.open("rb+") as file:
+            file.seek(place)
+            file.write(value)
+
+    return make
+
+
+def other_encoding(index: HostileIndex) -> None:
+    """A sound catalog in every respect but that it keeps text in UTF-16."""
+    with closing(sqlite3.connect(index.catalog)) as old:
+        lines = [line for line in old.iterdump() if "fulltext" not in line and "sqlite_" not in line]
+    index.catalog.unlink()
+    with closing(sqlite3.connect(index.catalog, isolation_level=None)) as new:
+        new.execute("PRAGMA encoding = 'UTF-16le'")
+        new.executescript("\n".join(lines))
+        new.executescript(SCHEMA[SCHEMA.index("CREATE VIRTUAL TABLE") :])
+        new.executescript(f"PRAGMA application_id = {0x436F6C42}; PRAGMA user_version = 1;")
+    index.seal()
+
+
+def truncated(index: HostileIndex) -> None:
+    index.catalog.write_bytes(index.catalog.read_bytes()[: 3 * PAGE])
+
+
+def noise(index: HostileIndex) -> None:
+    index.catalog.write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 200)
+
+
+def root_page(index: HostileIndex, table: str) -> int:
+    with closing(sqlite3.connect(index.catalog)) as connection:
+        return connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()[0]
+
+
+def one_root_for_two(one: str, other: str) -> Callable[[HostileIndex], None]:
+    def make(index: HostileIndex) -> None:
+        sql = "UPDATE sqlite_master SET rootpage = ? WHERE name = ?"
+        page = root_page(index, one)
+        with closing(sqlite3.connect(index.catalog, isolation_level=None)) as connection:
+            connection.execute("PRAGMA writable_schema = ON")
+            connection.execute(sql, (page, other))
+        index.seal()
+
+    return make
+
+
+def circle(table: str, levels: int = 6, width: int = 900) -> Callable[[HostileIndex], None]:
+    """Pages that name each other: 900 times 900 times ... the same rows, some 10^17 of them in a few pages."""
+
+    def make(index: HostileIndex) -> None:
+        root = root_page(index, table)
+        pages = bytearray(index.catalog.read_bytes())
+        leaf = pages[(root - 1) * PAGE : root * PAGE]
+        first = len(pages) // PAGE + 1
+        children = [first + level for level in range(levels)]
+        for level, child in enumerate(children):
+            page = root if level == 0 else children[level - 1]
+            node = interior(child, width)
+            if page == root:
+                pages[(root - 1) * PAGE : root * PAGE] = node
+            else:
+                pages += node
+        pages += leaf
+        pages[28:32] = (len(pages) // PAGE).to_bytes(4, "big")
+        index.catalog.write_bytes(pages)
+
+    return make
+
+
+def interior(child: int, width: int) -> bytes:
+    """An interior page of a table whose every cell names one child (sqlite.org/fileformat2.html, section 1.6)."""
+    cells = [child.to_bytes(4, "big") + bytes([0x80 | n >> 7, n & 0x7F]) for n in range(1, width + 1)]
+    start = PAGE - 6 * width
+    header = b"\x05\0\0" + width.to_bytes(2, "big") + start.to_bytes(2, "big") + b"\0" + child.to_bytes(4, "big")
+    pointers = b"".join((start + 6 * n).to_bytes(2, "big") for n in range(width))
+    return (header + pointers).ljust(start, b"\0") + b"".join(cells)
+
+
+ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x AS key FROM n"
+BOMB = " ".join(f"CREATE VIEW v{n} AS SELECT a.* FROM v{n - 1} a, v{n - 1} b, v{n - 1} c;" for n in range(1, 30))
+TABLES = [
+    Case("a trigger", "open", script("CREATE TRIGGER t AFTER INSERT ON documents BEGIN DELETE FROM content; END;")),
+    Case(
+        "a trigger on what is deleted",
+        "open",
+        script("CREATE TRIGGER t AFTER DELETE ON documents BEGIN UPDATE state SET next_key = 1; END;"),
+    ),
+    Case("a view instead of tombstones, without end", "open", instead("tombstones", ENDLESS)),
+    Case("a view instead of segments", "open", instead("segments", "SELECT 'segment-1' AS name, '{}' AS record")),
+    Case("a view instead of documents", "open", instead("documents", "SELECT key, text AS id FROM content")),
+    Case("views of views of views", "open", script(f"CREATE VIEW v0 AS SELECT 1 AS x; {BOMB}")),
+    Case("a further table", "open", script("CREATE TABLE more (x);")),
+    Case("a further index", "open", script("CREATE INDEX more ON documents (n_tokens);")),
+    Case("an index over an expression", "open", script("CREATE INDEX more ON content (abs(checksum));")),
+    Case("no table of attributes", "open", script("DROP TABLE attributes;")),
+    Case("no full-text index", "open", script("DROP TABLE fulltext;")),
+    Case("no index over the sources", "open", script("DROP INDEX documents_by_ref;")),
+    Case("tables of any type", "open", declared("content", " STRICT", "")),
+    Case(
+        "a column that is computed", "open", declared("content", "text TEXT NOT NULL", "text TEXT AS (randomblob(9))")
+    ),
+    Case("a default that is computed", "open", declared("state", "codec TEXT", "codec TEXT DEFAULT (randomblob(9))")),
+    Case("another tokenizer", "open", declared("fulltext", "unicode61 remove_diacritics 2", "trigram")),
+    Case(
+        "full text with its content elsewhere", "open", declared("fulltext", "content = ''''", "content = ''content''")
+    ),
+    Case("another virtual table", "open", declared("fulltext", "fts5", "fts5vocab")),
+    Case("a shadow table of another kind", "open", declared("fulltext_data", "block BLOB", "block TEXT AS (id)")),
+    Case("a schema that is no SQL", "open", declared("documents", "CREATE TABLE", "CREATE CREATE")),
+    Case("text in UTF-16", "open", other_encoding),
+]
+
+
+@pytest.mark.parametrize("case", TABLES, ids=str)
+def test_tables_that_are_not_ours_are_refused(refused, case):
+    refused(case)
+
+
+PAGES = [
+    Case("no database", "open", noise),
+    Case("a catalog without a byte", "open", lambda index: index.catalog.write_bytes(b"")),
+    Case("a catalog cut short", "open", truncated),
+    Case("a database of somebody else", "open", script("PRAGMA application_id = 1;")),
+    Case("a newer format", "open", script("PRAGMA user_version = 2;"), error="UnsupportedFormatError"),
+    Case("a format of -1", "open", script("PRAGMA user_version = -1;"), error="UnsupportedFormatError"),
+    Case("a number of pages beyond the file", "verify folder", patched(28, b"\x7f\xff\xff\xff")),
+    Case("a page size of 1", "open", patched(16, b"\0\0")),
+    Case("a file format of the future", "open", patched(18, b"\x09\x09")),
+    Case("free pages in a circle", "verify folder", patched(32, b"\0\0\0\x02\0\0\0\x63")),
+    Case("one page for documents and content", "verify folder", one_root_for_two("documents", "content")),
+    Case("one page for the state and tombstones", "verify folder", one_root_for_two("state", "tombstones")),
+    Case("the schema's page for segments", "open", one_root_for_two("sqlite_autoindex_documents_1", "segments")),
+    Case("a table on a page that is not there", "verify folder", patched(28, b"\0\0\0\x04")),
+    Case("tombstones in a circle", "search", circle("tombstones")),
+    # what only counts them reads their index
+    Case("documents in a circle", "function", circle("documents")),
+    Case("content in a circle", "verify folder", circle("content")),
+    Case("the words' data in a circle", "verify folder", circle("fulltext_data")),
+    Case("the words' sizes in a circle", "verify folder", circle("fulltext_docsize")),
+    Case("the state in a circle", "open", circle("state")),
+]
+
+
+@pytest.mark.parametrize("case", PAGES, ids=str)
+def test_pages_that_are_not_ours_are_refused(refused, case):
+    refused(case)
+
+
+WORDS = [
+    Case(f"words: {name}", "verify folder", script(f"PRAGMA writable_schema = ON; {sql}"))
+    for name, sql in {
+        "noise": "UPDATE fulltext_data SET block = randomblob(length(block)) WHERE id > 10;",
+        "nothing": "DELETE FROM fulltext_data WHERE id > 10;",
+        "a structure of noise": "UPDATE fulltext_data SET block = randomblob(40) WHERE id = 10;",
+        "huge numbers of rows": "UPDATE fulltext_data SET block = x'ffffffffffffffffff' WHERE id = 1;",
+        "no averages": "DELETE FROM fulltext_data WHERE id = 1;",
+        "averages of nothing": "UPDATE fulltext_data SET block = x'000000' WHERE id = 1;",
+        "sizes of noise": "UPDATE fulltext_docsize SET sz = randomblob(9);",
+        "no sizes": "DELETE FROM fulltext_docsize;",
+        "another version": "UPDATE fulltext_config SET v = 99;",
+        "a rank of the attacker's": "INSERT INTO fulltext_config VALUES ('rank', 'bm25(load_extension())');",
+        "of documents that there are not": "UPDATE fulltext_docsize SET id = id + 900;",
+        "no index of them": "DELETE FROM fulltext_idx;",
+    }.items()
+]
+
+
+@pytest.mark.parametrize("case", WORDS, ids=str)
+def test_a_full_text_index_that_is_not_ours_is_refused(refused, case):
+    refused(case)

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from colbert_rag.errors import CorruptIndexError, IndexExistsError, StorageError
+from colbert_rag.storage.copying import appearing_folder, copy_file, open_file
+from colbert_rag.storage.files import sha256_of
+from colbert_rag.storage.records import FileRecord
+
+
+def record_of(path):
+    return FileRecord(name=path.name, size=path.stat().st_size, sha256=sha256_of(path))
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """A file of an index, of three blocks and a bit."""
+    path = tmp_path / "index" / "segment-1" / "codes.npy"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(os.urandom(3 * (1 << 20) + 7))
+    return path
+
+
+def test_a_folder_appears_when_its_block_ends_well(tmp_path):
+    target = tmp_path / "deep" / "target"
+    with appearing_folder(target) as building:
+        assert not target.exists()
+        assert building.parent == target.parent
+        (building / "file").write_text("whole")
+    assert (target / "file").read_text() == "whole"
+    assert [path.name for path in target.parent.iterdir()] == ["target"]
+
+
+def test_a_folder_whose_block_fails_never_was(tmp_path):
+    def fail():
+        with appearing_folder(tmp_path / "target") as building:
+            (building / "file").touch()
+            int("no number")
+
+    with pytest.raises(ValueError, match="no number"):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_was_taken_meanwhile_is_not_taken_away(tmp_path):
+    target = tmp_path / "target"
+    with pytest.raises(IndexExistsError), appearing_folder(target):
+        target.write_text("of somebody else")
+    assert target.read_text() == "of somebody else"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises((StorageError, IndexExistsError)), appearing_folder(tmp_path / "file" / "target"):
+        pass
+
+
+def test_a_copy_has_every_byte_and_its_steps_add_up(stored, tmp_path):
+    record = record_of(stored)
+    with open_file(tmp_path / "index", "segment-1", record) as file:
+        sizes = list(copy_file(file, tmp_path / "copy"))
+    assert (tmp_path / "copy").read_bytes() == stored.read_bytes()
+    assert sum(sizes) == record.size
+    assert len(sizes) == 4
+
+
+def test_an_open_file_outlives_its_name(stored, tmp_path):
+    content = stored.read_bytes()
+    with open_file(tmp_path / "index", "segment-1", record_of(stored)) as file:
+        stored.unlink()
+        assert file.read() == content
+
+
+@pytest.mark.parametrize("damage", ["missing", "longer", "link", "linked folder", "folder", "fifo"])
+def test_what_is_not_the_committed_file_is_not_opened(stored, tmp_path, damage):
+    record = record_of(stored)
+    if damage == "longer":
+        stored.write_bytes(stored.read_bytes() + b"1")
+    elif damage == "linked folder":
+        stored.parent.rename(tmp_path / "elsewhere")
+        stored.parent.symlink_to(tmp_path / "elsewhere")
+    elif damage == "link":
+        stored.rename(tmp_path / "elsewhere")
+        stored.symlink_to(tmp_path / "elsewhere")
+    else:
+        stored.unlink()
+        if damage == "folder":
+            stored.mkdir()
+        elif damage == "fifo":
+            os.mkfifo(stored)
+    with pytest.raises(CorruptIndexError, match=r"codes\.npy"):
+        open_file(tmp_path / "index", "segment-1", record)
+
+
+def test_a_copy_that_cannot_be_written_is_a_storage_error(stored, tmp_path):
+    with open_file(tmp_path / "index", "segment-1", record_of(stored)) as file, pytest.raises(StorageError):
+        list(copy_file(file, tmp_path / "nowhere" / "copy"))

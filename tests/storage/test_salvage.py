@@ -1,0 +1,102 @@
+"""Rows are read as far as they can be; tests/test_restoring.py damages real indexes."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from colbert_rag import Document, Index
+from colbert_rag.errors import CorruptIndexError, IndexNotFoundError, UnsupportedFormatError
+from colbert_rag.storage import Catalog
+from colbert_rag.storage.salvage import salvaging
+from colbert_rag.testing import HashEncoder
+
+DOCUMENTS = [Document(f"d{n}", f"text {n}", {"n": n}, ref_id=f"r{n}" if n % 2 else None) for n in range(6)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with Index.create(tmp_path / "index", HashEncoder(dim=8)) as index:
+        index.add(DOCUMENTS)
+        index.delete(["d5"])
+    return tmp_path / "index"
+
+
+def change(folder, sql):
+    with closing(sqlite3.connect(folder / "catalog.sqlite", isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(sql)
+
+
+def test_a_sound_catalog_is_read_as_a_transaction_reads_it(folder):
+    catalog = Catalog(folder)
+    with catalog.reading() as reading:
+        state, dead, expected = catalog.state(reading), reading.tombstones(), dict(reading.all_documents())
+    catalog.close()
+    with salvaging(folder) as salvage:
+        assert (salvage.settings(), salvage.codec()) == (state.settings, state.codec)
+        assert tuple(salvage.segments()) == state.segments
+        assert salvage.tombstones() == set(dead)
+        found = salvage.find_documents(range(20))
+        assert {key: i for key, i in found.items() if i is not None} == {key: d.id for key, d in expected.items()}
+        assert {key: salvage.document(key) for key in expected} == expected
+        assert salvage.document(99) is None
+        assert salvage.problems == []
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE content SET text = 'other' WHERE key = 1",
+        "UPDATE content SET heading = 'other' WHERE key = 1",
+        "UPDATE content SET metadata = '{}' WHERE key = 1",
+        "UPDATE content SET extra = '1' WHERE key = 1",
+        "UPDATE content SET checksum = checksum + 1 WHERE key = 1",
+        "UPDATE documents SET id = 'other' WHERE key = 1",
+        "UPDATE documents SET ref_id = 'other' WHERE key = 1",
+        "DELETE FROM content WHERE key = 1",
+    ],
+)
+def test_a_document_of_which_anything_was_changed_is_not_given(folder, sql):
+    change(folder, sql)
+    with salvaging(folder) as salvage:
+        salvage.find_documents(())
+        assert salvage.document(1) is None
+        assert salvage.document(2) == DOCUMENTS[1]
+
+
+@pytest.mark.parametrize("column", ["settings", "commits", "next_key", "tombstones", "segments", "checksum"])
+def test_a_state_of_which_anything_was_changed_is_not_believed(folder, column):
+    change(folder, f"UPDATE state SET {column} = replace({column}, '8', '9') || '1'")
+    with salvaging(folder) as salvage:
+        assert salvage.settings() is None
+        assert any("state" in problem for problem in salvage.problems)
+
+
+def test_a_view_in_the_place_of_a_table_is_not_read(folder):
+    change(folder, "DROP TABLE tombstones")
+    endless = "WITH RECURSIVE n(key) AS (SELECT 1 UNION ALL SELECT key + 1 FROM n) SELECT key FROM n"
+    change(folder, f"CREATE VIEW tombstones AS {endless}")
+    with salvaging(folder) as salvage:
+        assert salvage.tombstones() == set()
+        assert any("tombstones" in problem for problem in salvage.problems)
+
+
+def test_a_catalog_of_a_newer_version_is_refused(folder):
+    change(folder, "PRAGMA user_version = 99")
+    with pytest.raises(UnsupportedFormatError), salvaging(folder):
+        pass
+
+
+def test_without_a_first_page_no_row_can_be_found(folder):
+    path = folder / "catalog.sqlite"
+    path.write_bytes(bytes(16_384) + path.read_bytes()[16_384:])
+    with pytest.raises(CorruptIndexError, match="first page"), salvaging(folder):
+        pass
+
+
+def test_without_a_catalog_there_is_no_index(tmp_path):
+    with pytest.raises(IndexNotFoundError), salvaging(tmp_path):
+        pass

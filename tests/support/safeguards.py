@@ -1,0 +1,325 @@
+"""What the promises rest on, and for each the tests that must fail when it is taken away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["SAFEGUARDS", "Safeguard"]
+
+
+@dataclass(frozen=True)
+class Safeguard:
+    """One place of the source.
+
+    Attributes:
+        name: What it does.
+        file: Where it stands.
+        find: Its text, which stands there once.
+        replacement: The text without it.
+        tests: Of which at least one must fail then.
+    """
+
+    name: str
+    file: str
+    find: str
+    replacement: str
+    tests: tuple[str, ...]
+
+
+_STORAGE = "colbert_rag/storage"
+_POWER = ("tests/crash/test_power_loss.py::test_any_loss_of_what_was_not_synced_leaves_one_commit_whole",)
+_RANGES = ("tests/storage/test_segment.py::test_numbers_out_of_range_are_corrupt",)
+_REPORT = "tests/verifying/test_report.py"
+
+
+def _unsynced(name: str, file: str, find: str, replacement: str = "") -> Safeguard:
+    return Safeguard(name, file, find, replacement, _POWER)
+
+
+def _unchecked(name: str, find: str, replacement: str, *tests: str) -> Safeguard:
+    return Safeguard(f"range of {name}", f"{_STORAGE}/segment.py", find, replacement, tests or _RANGES)
+
+
+SAFEGUARDS = (
+    _unsynced(
+        "an array file is synced",
+        f"{_STORAGE}/files.py",
+        "            file.flush()\n            _sync(file.fileno())\n        with disk_errors",
+        "            file.flush()\n        with disk_errors",
+    ),
+    _unsynced("a segment's folder is synced", f"{_STORAGE}/segment.py", "        sync_folder(self._folder)\n"),
+    _unsynced("the index folder is synced", f"{_STORAGE}/segment.py", "        sync_folder(self._folder.parent)\n"),
+    _unsynced("a codec's folder is synced", "colbert_rag/merging.py", "    sync_folder(folder)\n"),
+    Safeguard(
+        "the index folder is synced after a codec",
+        "colbert_rag/merging.py",
+        "    sync_folder(root)\n",
+        "",
+        ("tests/mutants/test_syncing.py::test_the_name_of_a_codec_is_durable_when_its_record_is_given",),
+    ),
+    _unsynced(
+        "the name of a new catalog is synced",
+        f"{_STORAGE}/creating.py",
+        "    sync_folder(folder)\n    for",
+        "    for",
+    ),
+    _unsynced(
+        "every commit is synced",
+        f"{_STORAGE}/connection.py",
+        "PRAGMA synchronous = FULL",
+        "PRAGMA synchronous = OFF",
+    ),
+    Safeguard(
+        "the second of two creators is refused",
+        f"{_STORAGE}/files.py",
+        "        os.link(building, path)\n",
+        "        building.replace(path)\n",
+        ("tests/storage/test_creating.py::test_the_second_of_two_creators_never_replaces_the_first",),
+    ),
+    Safeguard(
+        "writers take turns",
+        f"{_STORAGE}/catalog.py",
+        '                connection.execute("BEGIN IMMEDIATE")\n',
+        '                connection.execute("BEGIN")\n',
+        (
+            "tests/storage/test_catalog.py::test_a_second_writer_is_refused_after_the_timeout",
+            "tests/concurrency/test_two_writers.py::test_no_commit_of_eight_racing_writers_is_lost",
+        ),
+    ),
+    Safeguard(
+        "a write is one transaction",
+        f"{_STORAGE}/catalog.py",
+        '                connection.execute("BEGIN IMMEDIATE")\n                writing = Writing(connection)\n'
+        "                yield writing\n                writing.seal()\n"
+        '                connection.execute("COMMIT")\n',
+        "                writing = Writing(connection)\n                yield writing\n"
+        "                writing.seal()\n",
+        (
+            "tests/storage/test_catalog.py::test_a_write_is_rolled_back_on_any_exception",
+            "tests/crash/test_kill_at_every_call.py::test_a_kill_at_any_call_leaves_one_commit_whole_and_the_next_add_works",
+        ),
+    ),
+    Safeguard(
+        "a search is one transaction",
+        f"{_STORAGE}/catalog.py",
+        '                reading.connection.execute("BEGIN")\n                try:\n                    yield reading\n'
+        "                finally:\n                    if not self.is_inherited:\n"
+        '                        reading.connection.execute("ROLLBACK")\n',
+        "                yield reading\n",
+        ("tests/storage/test_catalog.py::test_a_reader_sees_one_commit_while_a_writer_commits",),
+    ),
+    Safeguard(
+        "a search of a commit that a merge has overtaken is made again",
+        "colbert_rag/answers.py",
+        "if attempt + 1 == _ATTEMPTS or not self._has_moved_on(commits):",
+        "if True:",
+        (
+            "tests/concurrency/test_searching_during_writes.py"
+            "::test_every_answer_during_writes_is_one_commit_no_older_than_the_last_announced",
+        ),
+    ),
+    Safeguard(
+        "the forked child of a process that has an index open is refused",
+        f"{_STORAGE}/catalog.py",
+        "        return self._process != os.getpid()\n",
+        "        return False\n",
+        ("tests/storage/test_catalog.py::test_a_forked_child_is_told_to_open_the_index_again",),
+    ),
+    Safeguard(
+        "verify compares digests",
+        "colbert_rag/verifying/files.py",
+        "        if sha256_of(path) != record.sha256:\n",
+        "        if False:\n",
+        (f"{_REPORT}::test_every_changed_byte_of_every_array_is_found",),
+    ),
+    Safeguard(
+        "verify finds files that nobody named",
+        "colbert_rag/verifying/files.py",
+        '            yield f"{path.name}: not part of the index; remove it"\n',
+        "            pass\n",
+        (f"{_REPORT}::test_files_that_nobody_named_are_found",),
+    ),
+    Safeguard(
+        "a document is returned only with its checksum",
+        f"{_STORAGE}/transactions.py",
+        "    if content_checksum(key, *columns) != checksum:\n",
+        "    if False:\n",
+        (f"{_REPORT}::test_a_changed_document_is_found_and_never_returned",),
+    ),
+    Safeguard(
+        "the state is believed only with its checksum",
+        f"{_STORAGE}/transactions.py",
+        "if row_checksum(*row) != checksum or row_checksum(*chain.from_iterable(segments)) != row[-1]:",
+        "if row_checksum(*chain.from_iterable(segments)) != row[-1]:",
+        (f"{_REPORT}::test_a_changed_state_is_found_and_refused_at_open",),
+    ),
+    Safeguard(
+        "segments are believed only with their checksum",
+        f"{_STORAGE}/transactions.py",
+        "if row_checksum(*row) != checksum or row_checksum(*chain.from_iterable(segments)) != row[-1]:",
+        "if row_checksum(*row) != checksum:",
+        (f"{_REPORT}::test_a_changed_state_is_found_and_refused_at_open",),
+    ),
+    Safeguard(
+        "tombstones are believed only with their checksum",
+        f"{_STORAGE}/transactions.py",
+        "        if keys_checksum(keys) != checksum:\n",
+        "        if False:\n",
+        (f"{_REPORT}::test_changed_tombstones_are_found_and_refused_at_the_first_search",),
+    ),
+    _unchecked(
+        "document offsets",
+        "        if offsets[0] != 0 or offsets[-1] != t or not _is_rising(offsets):\n",
+        "        if False:\n",
+    ),
+    _unchecked("document keys", "        if not _is_rising(self.doc_keys):\n", "        if False:\n"),
+    _unchecked(
+        "centroid ids",
+        "int(ids.max()) >= k:",
+        "int(ids.max()) >= 2**40:",
+        "tests/storage/test_segment.py::test_a_centroid_id_that_is_not_below_k_is_corrupt",
+    ),
+    _unchecked(
+        "vectors",
+        "        if vectors is not None and not _is_short(vectors):\n",
+        "        if False:\n",
+        "tests/hostile/test_arrays.py::test_numbers_out_of_range_are_refused",
+    ),
+    _unchecked(
+        "list offsets",
+        "            if bounds[0] != 0 or bounds[-1] != len(postings) or (bounds[1:] < bounds[:-1]).any():\n",
+        "            if False:\n",
+        "tests/storage/test_segment.py::test_list_offsets_out_of_range_are_corrupt",
+    ),
+    _unchecked(
+        "escapes",
+        "        if len(escapes) and (escapes[0] < 0 or escapes[-1] >= t or not _is_rising(escapes)):\n",
+        "        if False:\n",
+    ),
+    _unchecked(
+        "spans",
+        "        if not _are_in_order(spans, counts):\n",
+        "        if False:\n",
+        "tests/hostile/test_arrays.py::test_numbers_out_of_range_are_refused",
+    ),
+    Safeguard(
+        "positions in postings",
+        "colbert_rag/kernels/cpu.py",
+        "document >= np.uint64(seen.size) or ",
+        "",
+        ("tests/hostile/test_arrays.py::test_numbers_out_of_range_are_refused",),
+    ),
+    Safeguard(
+        "array headers are compared",
+        f"{_STORAGE}/files.py",
+        "    if header != expected:\n",
+        "    if False:\n",
+        ("tests/storage/test_files.py::test_every_changed_header_byte_is_found",),
+    ),
+    Safeguard(
+        "file sizes are compared",
+        f"{_STORAGE}/files.py",
+        "    if status.st_size != record.size:\n",
+        "    if False:\n",
+        ("tests/storage/test_files.py::test_another_size_on_disk_is_corrupt",),
+    ),
+    Safeguard(
+        "links and devices are refused",
+        f"{_STORAGE}/files.py",
+        "    if outside or not stat.S_ISREG(status.st_mode):\n",
+        "    if False:\n",
+        (
+            "tests/storage/test_files.py::test_a_link_to_a_good_file_is_corrupt",
+            "tests/storage/test_files.py::test_a_linked_folder_is_corrupt",
+        ),
+    ),
+    Safeguard(
+        "file names are ours",
+        f"{_STORAGE}/files.py",
+        "    if not _NAME.fullmatch(record.name):\n",
+        "    if False:\n",
+        ("tests/storage/test_files.py::test_a_name_that_we_never_write_is_corrupt",),
+    ),
+    Safeguard(
+        "the catalog is ours",
+        f"{_STORAGE}/connection.py",
+        "    if application_id != APPLICATION_ID:\n",
+        "    if False:\n",
+        ("tests/storage/test_connection.py::test_a_database_of_another_program_is_corrupt",),
+    ),
+    Safeguard(
+        "the format version is ours",
+        f"{_STORAGE}/connection.py",
+        "    if version != FORMAT_VERSION:\n",
+        "    if False:\n",
+        ("tests/golden/test_golden.py::test_an_index_of_a_newer_format_is_refused_with_words",),
+    ),
+    Safeguard(
+        "the schema is ours",
+        f"{_STORAGE}/guards.py",
+        "    if different:\n",
+        "    if False:\n",
+        (f"{_REPORT}::test_another_schema_is_found",),
+    ),
+    Safeguard(
+        "only folders that no commit names are swept",
+        f"{_STORAGE}/leftovers.py",
+        "if path.name not in named and is_data_folder(path)]",
+        "if is_data_folder(path)]",
+        ("tests/storage/test_leftovers.py::test_what_a_commit_names_and_what_is_not_ours_are_no_leftovers",),
+    ),
+    Safeguard(
+        "another model is refused",
+        "colbert_rag/models.py",
+        "    if differing:\n",
+        "    if False:\n",
+        ("tests/test_models.py::test_every_field_of_the_fingerprint_counts_but_the_place_it_was_found",),
+    ),
+    Safeguard(
+        "an id is in an index once",
+        "colbert_rag/ingest.py",
+        "        if found:\n            names",
+        "        if False:\n            names",
+        ("tests/test_index.py::TestWrites::test_add_refuses_a_known_id_and_writes_nothing",),
+    ),
+    Safeguard(
+        "a backup is verified before it appears",
+        "colbert_rag/backup.py",
+        "        if not report.ok:\n",
+        "        if False:\n",
+        ("tests/test_backup.py::test_a_damaged_index_gives_no_backup_and_its_damage_is_named",),
+    ),
+    Safeguard(
+        "a backup holds its files open",
+        "colbert_rag/backup.py",
+        "opened.enter_context(open_file(root, folder, record)))\n            for folder, record in state.files\n"
+        "        ]\n        files.push(opened.pop_all())\n",
+        "opened.enter_context(open_file(root, folder, record)))\n            for folder, record in state.files\n"
+        "        ]\n",
+        ("tests/test_backup.py::test_files_that_a_merge_removes_meanwhile_are_in_the_backup",),
+    ),
+    Safeguard(
+        "nothing is overwritten by a backup",
+        f"{_STORAGE}/copying.py",
+        "    if os.path.lexists(target):\n",
+        "    if False:\n",
+        (
+            "tests/test_backup.py::test_nothing_is_overwritten",
+            "tests/storage/test_copying.py::test_a_name_that_was_taken_meanwhile_is_not_taken_away",
+        ),
+    ),
+    Safeguard(
+        "only documents whose checksum holds are restored",
+        f"{_STORAGE}/salvage.py",
+        "return is_text and content_checksum(key, *parts) == checksum",
+        "return is_text",
+        ("tests/storage/test_salvage.py::test_a_document_of_which_anything_was_changed_is_not_given",),
+    ),
+    Safeguard(
+        "only vectors whose digest holds are restored",
+        "colbert_rag/restoring.py",
+        "                if sha256_of(folder / file.name) != file.sha256:\n",
+        "                if False:\n",
+        ("tests/test_restoring.py::test_documents_of_a_damaged_segment_are_encoded_anew",),
+    ),
+)

@@ -1,0 +1,392 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+
+import pytest
+import small_index
+from resigning import resign, tamper
+
+from colbert_rag import CorruptIndexError, Index, IndexClosedError, IndexNotFoundError
+from colbert_rag.storage.rows import content_checksum
+from colbert_rag.verifying import verify_folder
+
+
+def problems(path):
+    return verify_folder(path).problems
+
+
+def arrays(path):
+    """Every array file of an index: its path inside the folder."""
+    return sorted(str(p.relative_to(path)) for p in path.rglob("*.npy"))
+
+
+def tree(path):
+    """Every file of a folder with its bytes, but for SQLite's index of a log, which is made anew at every recovery."""
+    files = (p for p in sorted(path.rglob("*")) if p.is_file() and not p.name.endswith("-shm"))
+    return {str(p.relative_to(path)): p.read_bytes() for p in files}
+
+
+@pytest.mark.parametrize("kind", small_index.KINDS)
+def test_a_sound_index_has_no_problems_and_all_of_it_was_read(original, kind):
+    calls = []
+    report = verify_folder(original(kind), lambda *call: calls.append(call))
+    assert (report.problems, report.leftovers) == ((), ())
+    assert (report.files, report.documents) == (len(arrays(original(kind))), 10)
+    assert report.bytes == sum(p.stat().st_size for p in original(kind).rglob("*.npy"))
+    assert ("verify", report.bytes, report.bytes) in calls
+    assert calls[-1] == ("verify texts", 10, 10)
+
+
+def test_an_empty_index_and_one_whose_documents_are_all_deleted_are_sound(tmp_path):
+    with Index.create(tmp_path / "index", small_index.encoder()) as index:
+        assert index.verify().ok
+        index.add([small_index.document(0)])
+        index.delete(["d0"])
+        assert index.verify().ok
+
+
+@pytest.mark.parametrize("kind", small_index.KINDS)
+def test_verifying_changes_no_byte_and_leaves_nothing(original, tmp_path, kind):
+    path = small_index.copied(original(kind), tmp_path / "index")
+    (path / "segment-stray").mkdir()
+    (path / "notes.txt").write_text("mine")
+    before = tree(path)
+    first = verify_folder(path)
+    assert tree(path) == before
+    assert verify_folder(path) == first
+    assert (path / "segment-stray").is_dir()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no POSIX permissions here")
+def test_a_folder_without_write_access_is_verified(path, monkeypatch):
+    before = tree(path)
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda where, mode: mode != os.W_OK and real(where, mode))
+    path.chmod(0o555)
+    try:
+        assert verify_folder(path).ok
+        assert tree(path) == before
+    finally:
+        path.chmod(0o755)
+
+
+def test_verifying_an_open_index_sees_its_last_commit_and_a_closed_one_is_refused(path):
+    with Index.open(path, small_index.encoder()) as index:
+        index.add([small_index.document(50)])
+        report = index.verify()
+    assert (report.problems, report.documents) == ((), 11)
+    with pytest.raises(IndexClosedError):
+        index.verify()
+
+
+def test_a_folder_that_is_no_index_is_no_damaged_one(tmp_path):
+    with pytest.raises(IndexNotFoundError, match=r"catalog\.sqlite is missing"):
+        verify_folder(tmp_path)
+
+
+def test_every_changed_byte_of_every_array_is_found(path):
+    """One byte of each file at its start, its end and between."""
+    for name in arrays(path):
+        file = path / name
+        content = file.read_bytes()
+        for place in (0, 9, 127, (128 + len(content)) // 2 if len(content) > 128 else 64, len(content) - 1):
+            damaged = bytearray(content)
+            damaged[place] ^= 1
+            file.write_bytes(damaged)
+            assert problems(path) == (f"{name}: content differs from what was committed (sha256)",)
+        file.write_bytes(content)
+    assert problems(path) == ()
+
+
+@pytest.mark.parametrize("change", [lambda b: b[:-1], lambda b: b + b"\0", lambda b: b""])
+def test_another_size_is_found_with_both_sizes(path, change):
+    for name in arrays(path):
+        content = (path / name).read_bytes()
+        (path / name).write_bytes(change(content))
+        line = f"{name}: {len(change(content)):,} bytes on disk, {len(content):,} committed"
+        assert problems(path) == (line,)
+        (path / name).write_bytes(content)
+
+
+def test_missing_files_links_and_folders_are_found(path):
+    names = arrays(path)[:3]
+    (path / names[0]).unlink()
+    (path / names[1]).rename(path.parent / "moved.npy")
+    (path / names[1]).symlink_to(path.parent / "moved.npy")
+    (path / names[2]).unlink()
+    (path / names[2]).mkdir()
+    found = problems(path)
+    assert any(line.startswith(f"{names[0]}: cannot be read") for line in found)
+    assert f"{names[1]}: not a regular file" in found
+    assert f"{names[2]}: not a regular file" in found
+
+
+def test_a_link_in_place_of_a_segment_folder_is_found(path):
+    folder = next(p for p in sorted(path.iterdir()) if p.name.startswith("segment-"))
+    folder.rename(path.parent / "moved")
+    folder.symlink_to(path.parent / "moved")
+    found = problems(path)
+    assert found
+    assert all(line.startswith(folder.name) for line in found)
+
+
+def test_a_file_in_place_of_a_segment_folder_is_found(path):
+    folder = next(p for p in sorted(path.iterdir()) if p.name.startswith("segment-"))
+    shutil.rmtree(folder)
+    folder.touch()
+    found = problems(path)
+    assert found
+    assert all(line.startswith(folder.name) for line in found)
+
+
+def test_files_that_nobody_named_are_found(path):
+    folder = next(p for p in path.iterdir() if p.is_dir())
+    (folder / "extra.npy").touch()
+    (path / "notes.txt").touch()
+    (path / "catalog.sqlite.bak").touch()
+    found = problems(path)
+    assert f"{folder.name}/extra.npy: not named by the catalog" in found
+    assert "notes.txt: not part of the index; remove it" in found
+    assert "catalog.sqlite.bak: not part of the index; remove it" in found
+    assert len(found) == 3
+
+
+def test_what_an_unfinished_write_or_creation_left_is_no_damage(path):
+    (path / "segment-stray").mkdir()
+    (path / "catalog.sqlite.new-1").touch()
+    report = verify_folder(path)
+    assert report.ok
+    assert report.leftovers == ("catalog.sqlite.new-1", "segment-stray")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE content SET text = replace(text, 'a', 'b') WHERE key = 2",
+        "UPDATE content SET text = CAST(X'ff' AS TEXT) WHERE key = 2",
+        "UPDATE content SET metadata = '{}' WHERE key = 2",
+        "UPDATE content SET checksum = checksum + 1 WHERE key = 2",
+        "UPDATE content SET heading = 'other' WHERE key = 2",
+        "UPDATE content SET extra = NULL WHERE key = 2",
+        "UPDATE documents SET id = 'other' WHERE key = 2",
+        "UPDATE documents SET ref_id = NULL WHERE key = 2",
+    ],
+)
+def test_a_changed_document_is_found_and_never_returned(path, sql):
+    tamper(path, sql, is_resigned=False)
+    [line] = problems(path)
+    assert "what is stored differs from what was committed (crc32)" in line
+    with Index.open(path, small_index.encoder()) as index, pytest.raises(CorruptIndexError):
+        index.search("word1 something", k=10)
+
+
+def test_two_documents_that_changed_places_are_found(path):
+    with closing(sqlite3.connect(path / "catalog.sqlite", isolation_level=None)) as connection:
+        for old, new in ((2, 100), (3, 2), (100, 3)):
+            connection.execute("UPDATE documents SET key = ? WHERE key = ?", (new, old))
+            connection.execute("UPDATE content SET key = ? WHERE key = ?", (new, old))
+    assert len([line for line in problems(path) if "(crc32)" in line]) == 2
+
+
+STATE = [
+    "UPDATE state SET settings = replace(settings, '\"seed\":0', '\"seed\":1')",
+    "UPDATE state SET settings = settings || ' '",
+    "UPDATE state SET codec = COALESCE(codec, '') || ' '",
+    "UPDATE state SET commits = commits + 1",
+    "UPDATE state SET next_key = next_key + 1",
+    "UPDATE state SET checksum = checksum + 1",
+    "UPDATE state SET tombstones = tombstones + 1",
+    "UPDATE segments SET record = record || ' '",
+    "DELETE FROM segments WHERE name = (SELECT MAX(name) FROM segments)",
+]
+
+
+@pytest.mark.parametrize("sql", STATE)
+def test_a_changed_state_is_found_and_refused_at_open(path, sql):
+    tamper(path, sql, is_resigned=False)
+    assert any("the state and the segment records differ" in line for line in problems(path))
+    with pytest.raises(CorruptIndexError, match="differ from what was committed"):
+        Index.open(path, small_index.encoder())
+
+
+@pytest.mark.parametrize("sql", ["DELETE FROM tombstones WHERE key = 4", "UPDATE tombstones SET key = 5 WHERE key = 4"])
+def test_changed_tombstones_are_found_and_refused_at_the_first_search(path, sql):
+    tamper(path, sql, is_resigned=False)
+    assert any("the tombstones differ from what was committed" in line for line in problems(path))
+    with Index.open(path, small_index.encoder()) as index, pytest.raises(CorruptIndexError, match="tombstones differ"):
+        index.search("word3")
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        (
+            "UPDATE attributes SET value = value + 1 WHERE key = 2 AND name = 'n'",
+            "document 'd1': what it is filtered by",
+        ),
+        ("UPDATE attributes SET value = 1.0 WHERE key = 2 AND name = 'n'", "document 'd1': what it is filtered by"),
+        ("DELETE FROM attributes WHERE key = 2", "document 'd1': what it is filtered by"),
+        ("INSERT INTO attributes VALUES ('more', 1, 2)", "1 attributes to filter by belong to no document's metadata"),
+        ("INSERT INTO attributes VALUES ('more', 1, 999)", "1 attributes to filter by belong to no"),
+        ("UPDATE documents SET text_bytes = text_bytes + 1 WHERE key = 2", "document 'd1': its text has another size"),
+    ],
+)
+def test_what_does_not_agree_with_the_documents_is_found(path, sql, words):
+    tamper(path, sql)
+    [line] = problems(path)
+    assert words in line
+
+
+def test_a_zero_whose_sign_has_changed_is_found(tmp_path):
+    """Equal for SQLite, other bytes for us."""
+    with Index.create(tmp_path / "index", small_index.encoder()) as index:
+        index.add([small_index.document(0, {"share": 0.0})])
+    tamper(tmp_path / "index", "UPDATE attributes SET value = -0.0")
+    [line] = problems(tmp_path / "index")
+    assert "what it is filtered by" in line
+
+
+def test_metadata_that_is_not_json_is_found_though_its_checksum_fits(path):
+    with closing(sqlite3.connect(path / "catalog.sqlite")) as connection:
+        columns = "d.id, d.ref_id, c.heading, c.text, '{', c.extra"
+        sql = f"SELECT {columns} FROM documents d JOIN content c USING (key) WHERE key = 2"
+        checksum = content_checksum(2, *connection.execute(sql).fetchone())
+    tamper(path, "UPDATE content SET metadata = '{', checksum = ? WHERE key = 2", checksum)
+    [line] = problems(path)
+    assert "document 'd1': the stored metadata is not JSON" in line
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("DELETE FROM content WHERE key = 2", "key 2 is in documents but not in content"),
+        ("DELETE FROM documents WHERE key = 2", "key 2 is in content but not in documents"),
+        (
+            "UPDATE documents SET n_tokens = 99 WHERE key = 2",
+            "document 'd1': its vectors are missing or are not 99 tokens",
+        ),
+        ("DELETE FROM tombstones WHERE key = 4", "key 4 has vectors but no record"),
+        ("INSERT INTO tombstones VALUES (2)", "key 2 is deleted, but still a document"),
+        ("INSERT INTO tombstones VALUES (77)", "key 77 is deleted, but has no vectors to leave out"),
+        ("UPDATE state SET next_key = 12", "the next key is 12, but 12 is taken"),
+    ],
+)
+def test_records_that_do_not_fit_together_are_found_though_their_checksums_fit(path, sql, words):
+    tamper(path, sql)
+    assert any(words in line for line in problems(path))
+
+
+def test_a_segment_that_is_no_longer_named_is_found_though_its_checksum_fits(path):
+    tamper(path, "DELETE FROM segments WHERE name = (SELECT MAX(name) FROM segments)")
+    report = verify_folder(path)
+    assert not report.ok
+    assert len(report.leftovers) == 1
+
+
+def test_one_segment_named_twice_is_found(path):
+    with closing(sqlite3.connect(path / "catalog.sqlite", isolation_level=None)) as connection:
+        name, record = connection.execute("SELECT name, record FROM segments ORDER BY name").fetchone()
+        twin = "segment-" + "0" * 16
+        shutil.copytree(path / name, path / twin)
+        connection.execute("INSERT INTO segments VALUES (?, ?)", (twin, record.replace(name, twin)))
+    resign(path)
+    assert any("hold vectors of the same document" in line for line in problems(path))
+
+
+WORDS = [
+    ("DELETE FROM fulltext_idx", "catalog.sqlite"),
+    ("UPDATE fulltext_idx SET pgno = pgno + 2", "catalog.sqlite"),
+    ("UPDATE fulltext_idx SET pgno = pgno | 1", "catalog.sqlite"),
+    # the first page of each part, counted from 0 and not from 1
+    ("UPDATE fulltext_data SET block = replace(block, X'010101', X'010001') WHERE id = 10", "catalog.sqlite"),
+    ("DELETE FROM fulltext_docsize WHERE id = 2", "catalog.sqlite"),
+    ("UPDATE fulltext_docsize SET sz = X'0101' WHERE id = 2", "a length of a document in the full-text index"),
+    ("UPDATE fulltext_config SET v = 5 WHERE k = 'version'", "catalog.sqlite"),
+    ("INSERT INTO fulltext_config VALUES ('crisismerge', 3)", "a setting in the full-text index"),
+    ("DELETE FROM fulltext_data WHERE id > 10", "catalog.sqlite"),
+    ("UPDATE fulltext_data SET block = X'0B0B0B' WHERE id = 1", "the totals in the full-text index"),
+    ("INSERT INTO fulltext (rowid, heading, text) VALUES (2, '', 'more')", "at the word 'more' of key 2"),
+    ("INSERT INTO fulltext (rowid, heading, text) VALUES (99, '', 'aaa')", "at the word 'aaa' of key 99"),
+    ("INSERT INTO fulltext (fulltext, rowid, heading, text) VALUES ('delete', 2, '', 'alpha1')", "'alpha1' of key 2"),
+]
+
+
+@pytest.mark.parametrize(("sql", "words"), WORDS)
+def test_a_full_text_index_that_does_not_agree_with_the_texts_is_found(path, sql, words):
+    tamper(path, sql)
+    found = problems(path)
+    assert any(words in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TABLE more (x)",
+        "CREATE VIEW more AS SELECT 1",
+        "CREATE TRIGGER more AFTER INSERT ON documents BEGIN DELETE FROM content; END",
+        "CREATE INDEX more ON content (text)",
+        "DROP INDEX documents_by_ref",
+        "DROP TABLE tombstones",
+        "DROP TABLE state",
+        "DROP TABLE fulltext",
+        "ALTER TABLE tombstones ADD COLUMN more TEXT",
+        "PRAGMA user_version = 2",
+        "PRAGMA application_id = 2",
+    ],
+)
+def test_another_schema_is_found(path, sql):
+    tamper(path, sql)
+    found = problems(path)
+    assert found
+    assert any("catalog.sqlite" in line or "format version" in line for line in found)
+
+
+def test_every_page_of_the_catalog_that_is_overwritten_is_found(path):
+    file = path / "catalog.sqlite"
+    content = file.read_bytes()
+    size = 16_384
+    assert len(content) > 5 * size
+    for start in range(0, len(content), size):
+        file.write_bytes(content[:start] + b"\xff" * size + content[start + size :])
+        found = problems(path)
+        assert any("catalog.sqlite" in line for line in found), f"page {start // size + 1}"
+
+
+def test_hashes_cannot_be_made_to_fit_a_file_with_numbers_out_of_range(path):
+    """Somebody who writes the catalog too is caught by the range checks."""
+    with closing(sqlite3.connect(path / "catalog.sqlite", isolation_level=None)) as connection:
+        name, text = connection.execute("SELECT name, record FROM segments ORDER BY name").fetchone()
+        record = json.loads(text)
+        file = path / name / "doc_offsets.npy"
+        content = bytearray(file.read_bytes())
+        content[-1] = 1
+        file.write_bytes(content)
+        record["files"]["doc_offsets"]["sha256"] = hashlib.sha256(content).hexdigest()
+        connection.execute("UPDATE segments SET record = ? WHERE name = ?", (json.dumps(record), name))
+    resign(path)
+    [line] = problems(path)
+    assert "numbers out of range in doc_offsets" in line
+
+
+def test_searching_vectors_without_a_record_is_an_error_and_not_a_gap(path):
+    tamper(path, "DELETE FROM tombstones")
+    with (
+        Index.open(path, small_index.encoder()) as index,
+        pytest.raises(CorruptIndexError, match="vectors of documents without a record"),
+    ):
+        index.search("word3", k=12)
+
+
+def test_damage_of_the_log_is_found_and_nothing_is_lost_without_a_word(original, tmp_path):
+    path = small_index.copied(original("log"), tmp_path / "index")
+    log = path / "catalog.sqlite-wal"
+    content = bytearray(log.read_bytes())
+    content[32 + 24 + 500] ^= 1
+    log.write_bytes(content)
+    assert any("catalog.sqlite-wal: frame 1 of" in line for line in problems(path))
+    assert log.read_bytes() == content
