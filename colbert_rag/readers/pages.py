@@ -28,10 +28,18 @@ def read_html(path: Path) -> tuple[str, dict[str, Any]]:
     """Return what a browser would show of an HTML file, one block a line, and no metadata.
 
     Raises:
+        CorpusFormatError: the markup is more than the standard library's parser can read.
         MissingDependencyError: beautifulsoup4 is not installed.
     """
     bs4 = _require("bs4", "beautifulsoup4", "html", path)
-    soup = bs4.BeautifulSoup(read_text(path), "html.parser")
+    text = read_text(path)
+    try:
+        soup = bs4.BeautifulSoup(text, "html.parser")
+    # the parser gives up with an error of its own, as at "<![CDA[", or with a built-in one
+    except Exception as error:
+        raise CorpusFormatError(
+            f"{path}: cannot be read as HTML ({type(error).__name__}: {error}); save it again as plain text"
+        ) from error
     for tag in soup(_HIDDEN_TAGS):
         tag.decompose()
     for string in soup.find_all(string=True):

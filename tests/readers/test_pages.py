@@ -91,3 +91,10 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch, tmp_path: Path, 
     (tmp_path / "a").write_text("x")
     with pytest.raises(MissingDependencyError, match=rf"pip install 'late-interaction-rag\[{extra}\]'"):
         read(tmp_path / "a")
+
+
+def test_html_that_the_parser_gives_up_on_is_refused(tmp_path: Path):
+    path = tmp_path / "a.html"
+    path.write_text("<p>before</p><![CDA[x]]>", encoding="utf-8")
+    with pytest.raises(CorpusFormatError, match="cannot be read as HTML"):
+        read_html(path)
