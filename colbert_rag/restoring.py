@@ -46,6 +46,7 @@ def restore_index(
         IndexExistsError: there is something under the target's name.
         IndexNotFoundError: there is no catalog in the source.
         CorruptIndexError: too little of the catalog is left.
+        StorageError: the catalog may not be read, or the new index not be written.
         ModelMismatchError: the encoder is not the one that the index was built with.
         ModelNotFoundError: documents must be encoded anew, and their model is not here.
     """
@@ -57,6 +58,7 @@ def restore_index(
         rescue = _Rescue(old, building, salvage, encoder, progress or _silent)
         with closing(rescue.create()) as catalog:
             again = rescue.write_kept(catalog)
+            rescue.check_found(again)
             encoded = rescue.encode(catalog, again)
         _check(verify_folder(building, progress or _silent), old)
         return rescue.report(new, encoded)
@@ -134,6 +136,12 @@ class _Rescue:
             writing.add_documents(self._documents({k: i for k, i in keys.items() if i is not None}, counts, again))
             writing.bury(counts.keys() - self._kept)
         return again
+
+    def check_found(self, again: Sequence[int]) -> None:
+        """Refuse to give an empty index of default settings as what was left of the old one."""
+        if self._settings is None and not again:
+            msg = f"{self._old}: neither settings nor any document can be read of it. Restore a backup."
+            raise CorruptIndexError(msg)
 
     def _documents(
         self, ids: Mapping[int, str], counts: Mapping[int, int], again: list[int]
@@ -243,7 +251,8 @@ class _Rescue:
         """What has become of the documents."""
         problems = (*self._salvage.problems, *self._problems)
         named = tuple(sorted(document_id for document_id in self._lost if document_id is not None))
-        return RestoreReport(str(path), len(self._kept), encoded, named, len(self._lost), problems)
+        uncounted = self._salvage.uncounted
+        return RestoreReport(str(path), len(self._kept), encoded, named, len(self._lost), problems, uncounted)
 
 
 def _size(record: SegmentRecord | CodecRecord) -> int:

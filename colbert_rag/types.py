@@ -302,6 +302,8 @@ class RestoreReport:
         lost: Ids of the documents that could not be saved, as far as they can be known.
         n_lost: How many could not be saved, as far as they can be counted; at least ``len(lost)``.
         problems: One line each: what was found damaged, and what that cost.
+        uncounted: One line each: damage of the write-ahead log with which commits are lost, or may be, whose documents
+            nobody can count; ``n_lost`` knows nothing of them.
     """
 
     path: str
@@ -310,6 +312,7 @@ class RestoreReport:
     lost: tuple[str, ...]
     n_lost: int
     problems: tuple[str, ...]
+    uncounted: tuple[str, ...]
 
 
 @runtime_checkable

@@ -93,7 +93,7 @@ def fast_folder(tmp_path: Path) -> Iterator[Path]:
     if not (memory.is_dir() and os.access(memory, os.W_OK)):
         yield tmp_path
         return
-    with tempfile.TemporaryDirectory(dir=memory) as folder:
+    with tempfile.TemporaryDirectory(prefix="colbert-rag-tests-", dir=memory) as folder:
         yield Path(folder)
 
 

@@ -87,7 +87,9 @@ def test_a_time_limit_ends_a_run_which_tells_what_it_has_tried(project, monkeypa
 
         def wait(self, timeout=None):
             if timeout == LIMIT_S:
+                deadline = time.time() + 120
                 while not (project / "has begun").exists():
+                    assert time.time() < deadline, "the endless test does not begin"
                     time.sleep(0.05)
                 raise subprocess.TimeoutExpired(self.args, timeout)
             return super().wait(timeout)
@@ -106,6 +108,17 @@ def test_a_file_that_ends_without_a_word_is_a_failure(project):
     assert torture.torture(7, None, is_everyday=True).counts == {"failures": 1}
 
 
+def test_skipped_tests_are_counted(project):
+    (project / "tests" / "crash" / "test_some.py").write_text("import pytest\n\ndef test_a():\n    pytest.skip()\n")
+    assert torture.torture(7, None, is_everyday=True).counts == {"skipped tests": 1, "failures": 0}
+
+
+def test_every_row_with_a_goal_is_counted_by_a_test_under_that_name():
+    tests = Path(__file__).parent
+    counted = "".join(path.read_text(encoding="utf-8") for path in tests.glob("*/*.py")) + '"mutants"'
+    assert [name for name in torture.GOALS if f'"{name}"' not in counted] == []
+
+
 def test_a_torture_run_adds_a_row_and_replaces_its_table(project):
     counts = Counter({"kills at a call": 30, "random kills": 1_000, "power losses": 5, "failures": 2, "odd": 9})
     for seed in (7, 8):
@@ -117,7 +130,9 @@ def test_a_torture_run_adds_a_row_and_replaces_its_table(project):
     assert "seed 8" in page
     assert "seed 7" not in page
     assert "until its share of the time was over" in page
-    assert "| odd | 9 |" in page
+    assert "| odd |  | 9 |" in page
+    assert "| random kills | 10,000 | 1,000 |" in page
+    assert "| fuzzed inputs | 1,000,000 | 0 |" in page
     assert page.startswith("x\n<!-- everyday -->\nold\n<!-- end of everyday -->\n")
     assert page.endswith("<!-- end of torture -->\ny\n")
 
@@ -125,7 +140,10 @@ def test_a_torture_run_adds_a_row_and_replaces_its_table(project):
 def test_an_everyday_run_leaves_the_readme_as_it_is(project):
     torture.record(torture.Run(Counter({"kills at a call": 3})), 7, is_everyday=True)
     assert (project / "README.md").read_text() == README
-    assert "| kills at a call | 3 |" in (project / "docs" / "promises.md").read_text()
+    page = (project / "docs" / "promises.md").read_text()
+    assert "| kills at a call | 300 | 3 |" in page
+    assert "| random kills | 200 | 0 |" in page
+    assert "mutants" not in page
 
 
 def test_the_columns_of_the_readme_are_those_of_the_rows():

@@ -58,6 +58,8 @@ def verify(path: _Path, quiet: _Quiet = False, as_json: _Json = False) -> None:
     else:
         for problem in report.problems:
             say(problem)
+        for leftover in report.leftovers:
+            say(f"left over: {leftover}")
         outcome = "sound" if report.ok else counted(len(report.problems), "problem")
         read = (
             f"{counted(report.files, 'file')}, {bytes_in_words(report.bytes)}, {counted(report.documents, 'document')}"
@@ -119,7 +121,7 @@ def restore(
     quiet: _Quiet = False,
     as_json: _Json = False,
 ) -> None:
-    """Build a new index from what is sound in a damaged one, and say what is lost.
+    """Build a new index from what is sound in a damaged one, and say what is lost; exit code 1 when anything is.
 
     Documents keep their vectors where these are sound; the others are encoded anew from their text. A backup, where
     there is one, is the better way.
@@ -136,9 +138,10 @@ def restore(
         report = restore_index(damaged, target, chosen_encoder(model), progress=progress)
     if as_json:
         emit_json(asdict(report))
-        return
-    for line in _outcome(report):
-        say(line)
+    else:
+        for line in _outcome(report):
+            say(line)
+    raise typer.Exit(1 if report.n_lost or report.uncounted else 0)
 
 
 def _outcome(report: RestoreReport) -> list[str]:
@@ -146,8 +149,10 @@ def _outcome(report: RestoreReport) -> list[str]:
     lines += [f"lost: {document_id}" for document_id in report.lost]
     if report.n_lost > len(report.lost):
         lines.append(f"lost: {counted(report.n_lost - len(report.lost), 'document')} of which no id can be read")
+    lines += [f"lost, uncounted: {line}" for line in report.uncounted]
     kept = f"{counted(report.kept, 'document')} kept, {report.encoded:,} encoded anew, {report.n_lost:,} lost"
-    return [*lines, f"{report.path}: {kept}"]
+    more = ", besides what cannot be counted" if report.uncounted else ""
+    return [*lines, f"{report.path}: {kept}{more}"]
 
 
 def _rows(found: IndexInfo) -> list[tuple[str, str]]:

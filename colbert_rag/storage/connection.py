@@ -20,7 +20,7 @@ from colbert_rag.errors import (
     StorageError,
     UnsupportedFormatError,
 )
-from colbert_rag.storage.guards import check_files, check_only_name
+from colbert_rag.storage.guards import check_files, check_only_name, has_only_name
 from colbert_rag.storage.schema import APPLICATION_ID, FORMAT_VERSION
 
 __all__ = ["CATALOG", "IMMUTABLE", "access_mode", "check_format", "connect", "sqlite_errors"]
@@ -43,6 +43,9 @@ class _Connection(sqlite3.Connection):
     whose commits nobody has folded in yet (sqlite.org/howtocorrupt.html, section 2.6). So a child keeps it for ever.
     """
 
+    # a signal may end __init__ before its first line
+    _process: int | None = None
+
     def __init__(self, *args: Any, **options: Any) -> None:
         self._process = os.getpid()
         super().__init__(*args, **options)
@@ -63,7 +66,7 @@ class _Connection(sqlite3.Connection):
     def __del__(
         self, getpid: Any = os.getpid, keep: Any = ctypes.pythonapi.Py_IncRef, of: Any = ctypes.py_object
     ) -> None:
-        if self._process != getpid():
+        if self._process not in (None, getpid()):
             keep(of(self))
 
     def _check_process(self) -> None:
@@ -83,14 +86,16 @@ def connect(folder: Path, *, write: bool, timeout_s: float) -> sqlite3.Connectio
     Raises:
         IndexNotFoundError: there is no catalog in the folder.
         CorruptIndexError: the catalog is a link, or something else than a catalog of ours lies beside it.
-        ReadOnlyIndexError: a crashed writer left a log that a folder without write access keeps us from replaying.
+        ReadOnlyIndexError: a crashed writer left a log that a folder without write access keeps us from replaying, or
+            a write would change a catalog that another folder holds too.
     """
     path = folder / CATALOG
     if not path.is_file():
         msg = f"{folder}: no index here ({CATALOG} is missing). Create one with Index.create({str(folder)!r})."
         raise IndexNotFoundError(msg)
     check_files(path)
-    check_only_name(path)
+    if write:
+        check_only_name(path)
     with sqlite_errors(folder):
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?{access_mode(folder)}",
@@ -129,7 +134,8 @@ def access_mode(folder: Path) -> str:
     """
     path = folder / CATALOG
     if os.access(folder, os.W_OK) and os.access(path, os.W_OK):
-        return "mode=rw"
+        # whoever may write folds the log in when the last one closes, which would change the other folder's catalog
+        return "mode=rw" if has_only_name(path) else "mode=ro"
     log = path.with_name(path.name + "-wal")
     if path.with_name(path.name + "-shm").exists():
         # a writer has the index open (or left it so): its log can be read along

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 import sqlite3
@@ -13,7 +14,15 @@ from typing import BinaryIO
 
 from colbert_rag.errors import CorruptIndexError, IndexExistsError
 from colbert_rag.storage.connection import CATALOG, sqlite_errors
-from colbert_rag.storage.files import disk_errors, make_folder, make_folders, remove_folder, sync_file, sync_folder
+from colbert_rag.storage.files import (
+    disk_errors,
+    make_folder,
+    make_folders,
+    remove_folder,
+    shortage,
+    sync_file,
+    sync_folder,
+)
 from colbert_rag.storage.records import FileRecord
 from colbert_rag.storage.transactions import Reading
 from colbert_rag.types import Progress
@@ -62,6 +71,7 @@ def open_file(root: Path, folder: str, record: FileRecord) -> BinaryIO:
 
     Raises:
         CorruptIndexError: it is missing, has another size, or is no regular file of the index.
+        StorageError: files, memory or permissions are wanting, whatever the file may be.
     """
     path = root / folder / record.name
     # a FIFO must not make us wait, a link must not lead us elsewhere; Windows has neither flag
@@ -73,13 +83,13 @@ def open_file(root: Path, folder: str, record: FileRecord) -> BinaryIO:
         descriptor = os.open(path, flags)
     except OSError as err:
         msg = f"{path}: cannot be read ({err.strerror}), the catalog expects {record.size:,} bytes."
-        raise CorruptIndexError(msg) from err
+        raise shortage(path, err) or CorruptIndexError(msg) from err
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_size != record.size:
         os.close(descriptor)
         msg = f"{path}: {status.st_size:,} bytes on disk or no regular file, the catalog expects {record.size:,} bytes."
         raise CorruptIndexError(msg)
-    return os.fdopen(descriptor, "rb", buffering=0)
+    return io.FileIO(path, opener=lambda *_: descriptor)
 
 
 def copy_file(file: BinaryIO, target: Path) -> Iterator[int]:
@@ -110,7 +120,7 @@ def _read(file: BinaryIO) -> bytes:
         return file.read(_BLOCK)
     except OSError as err:
         msg = f"{file.name}: cannot be read ({err.strerror})."
-        raise CorruptIndexError(msg) from err
+        raise shortage(Path(file.name), err) or CorruptIndexError(msg) from err
 
 
 def copy_catalog(reading: Reading, folder: Path, progress: Progress) -> None:

@@ -16,11 +16,11 @@ import re
 import shutil
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -30,6 +30,7 @@ from colbert_rag.errors import ColbertRagError, CorruptIndexError, ReadOnlyIndex
 from colbert_rag.storage.records import FileRecord
 
 __all__ = [
+    "HEADER_BYTES",
     "ArrayWriter",
     "check_filled",
     "check_recorded",
@@ -41,6 +42,8 @@ __all__ = [
     "remove_file",
     "remove_folder",
     "sha256_of",
+    "sha256_of_open",
+    "shortage",
     "sync_file",
     "sync_folder",
     "write_array",
@@ -49,11 +52,18 @@ __all__ = [
 DTYPES = frozenset({"uint8", "uint16", "uint32", "int32", "int64", "float16", "float32"})
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 # room for any shape that we write; the header is written again when the length is known
-_HEADER_BYTES = 128
+HEADER_BYTES = 128
 _BLOCK = 1 << 20
 # what a file system says that has no hard links, or that syncs no folders
 _NOT_SUPPORTED = frozenset({errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_SHORTAGES = {
+    errno.EMFILE: "Too many files are open: close some or raise the limit (ulimit -n), and repeat.",
+    errno.ENFILE: "Too many files are open on this machine: close some, and repeat.",
+    errno.ENOMEM: "Free memory, and repeat.",
+    errno.ENOSPC: "Free space, and repeat.",
+    errno.EACCES: "Check the permissions of the folder, and repeat.",
+}
 # what compression saves of a real index is far less than a file of holes does
 _MOST_HOLES = 64 << 20
 
@@ -74,7 +84,7 @@ class ArrayWriter:
         self.n_rows = 0
         with disk_errors(path):
             self._file = path.open("xb")
-            self._file.write(bytes(_HEADER_BYTES))
+            self._file.write(bytes(HEADER_BYTES))
 
     def append(self, rows: NDArray[Any]) -> None:
         """Append ``(n, *row_shape)`` rows."""
@@ -169,29 +179,47 @@ def map_array(folder: Path, record: FileRecord, dtype: str, row_shape: tuple[int
         msg = f"{path}: the array header differs from what the catalog expects ({dtype} {(n_rows, *row_shape)})."
         raise CorruptIndexError(msg)
     data_bytes = np.dtype(dtype).itemsize * n_rows * math.prod(row_shape)
-    if record.size != _HEADER_BYTES + data_bytes:
-        msg = f"{path}: {record.size} bytes in the catalog, {_HEADER_BYTES + data_bytes} for its shape."
+    if record.size != HEADER_BYTES + data_bytes:
+        msg = f"{path}: {record.size} bytes in the catalog, {HEADER_BYTES + data_bytes} for its shape."
         raise CorruptIndexError(msg)
     try:
         raw = np.memmap(path, np.uint8, "r")
     except OSError as err:
-        raise _missing(path, record) from err
-    return raw[_HEADER_BYTES:].view(np.ndarray).view(dtype).reshape(n_rows, *row_shape)
+        # of a file of holes there may be more than any memory
+        check_recorded(folder, [record])
+        raise _missing(path, record, err) from err
+    return raw[HEADER_BYTES:].view(np.ndarray).view(dtype).reshape(n_rows, *row_shape)
 
 
-def check_filled(folder: Path, statuses: Iterable[os.stat_result]) -> None:
+def check_filled(folder: Path, files: Mapping[Path, os.stat_result]) -> None:
     """Refuse files that claim terabytes and hold nothing: whoever reads them would never come to an end.
 
     Raises:
         CorruptIndexError: they are larger than 64 MiB together and less than a 64th of that is on the disk.
     """
-    found = list(statuses)
-    size = sum(status.st_size for status in found)
+    size = sum(status.st_size for status in files.values())
     # Windows does not say; a file system that counts nothing at all says 0
-    on_disk = sum(getattr(status, "st_blocks", 0) for status in found) * 512
+    on_disk = sum(getattr(status, "st_blocks", 0) for status in files.values()) * 512
+    if size > _MOST_HOLES and 0 < on_disk * 64 < size:
+        # ZFS counts a block only when it has written it, seconds after it promised to
+        on_disk = max(on_disk, sum(_data_bytes(path) for path, status in files.items() if stat.S_ISREG(status.st_mode)))
     if size > _MOST_HOLES and 0 < on_disk * 64 < size:
         msg = f"{folder}: {size:,} bytes in files, {on_disk:,} of them on the disk. Restore the index from a backup."
         raise CorruptIndexError(msg)
+
+
+def _data_bytes(path: Path) -> int:
+    """Bytes of a file that are in no hole; 0 where the system does not say."""
+    n = end = 0
+    if not hasattr(os, "SEEK_DATA"):
+        return n
+    # no more data, or a file system that does not know
+    with suppress(OSError), path.open("rb", buffering=0) as file:
+        while True:
+            start = os.lseek(file.fileno(), end, os.SEEK_DATA)
+            end = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+            n += end - start
+    return n
 
 
 def check_recorded(folder: Path, records: Iterable[FileRecord]) -> None:
@@ -200,13 +228,14 @@ def check_recorded(folder: Path, records: Iterable[FileRecord]) -> None:
     Raises:
         CorruptIndexError: also where a file has gone; a merge may have removed it since it was mapped.
     """
-    statuses = []
+    files = {}
     for record in records:
+        path = folder / record.name
         try:
-            statuses.append((folder / record.name).lstat())
+            files[path] = path.lstat()
         except OSError as err:
-            raise _missing(folder / record.name, record) from err
-    check_filled(folder, statuses)
+            raise _missing(path, record, err) from err
+    check_filled(folder, files)
 
 
 def _safe_path(folder: Path, record: FileRecord) -> Path:
@@ -217,7 +246,7 @@ def _safe_path(folder: Path, record: FileRecord) -> Path:
     try:
         status, outside = path.lstat(), folder.is_symlink()
     except OSError as err:
-        raise _missing(path, record) from err
+        raise _missing(path, record, err) from err
     if outside or not stat.S_ISREG(status.st_mode):
         msg = f"{path}: not a regular file of the index."
         raise CorruptIndexError(msg)
@@ -230,15 +259,21 @@ def _safe_path(folder: Path, record: FileRecord) -> Path:
 def _read_header(path: Path, record: FileRecord) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(_HEADER_BYTES)
+            return file.read(HEADER_BYTES)
     except OSError as err:
-        raise _missing(path, record) from err
+        raise _missing(path, record, err) from err
 
 
-def _missing(path: Path, record: FileRecord) -> CorruptIndexError:
-    return CorruptIndexError(
+def _missing(path: Path, record: FileRecord, err: OSError) -> CorruptIndexError | StorageError:
+    return shortage(path, err) or CorruptIndexError(
         f"{path}: missing or unreadable, the catalog expects {record.size} bytes. Restore it from a backup."
     )
+
+
+def shortage(path: Path, err: OSError) -> StorageError | None:
+    """What a reader lacks who could not read a file that may well be whole; None where the file is to blame."""
+    advice = _SHORTAGES.get(err.errno or 0)
+    return None if advice is None else StorageError(f"{path}: cannot be read ({err.strerror}). {advice}")
 
 
 def _header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
@@ -248,7 +283,7 @@ def _header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
         raise ValueError(msg)
     text = repr({"descr": npy.dtype_to_descr(dtype.newbyteorder("<")), "fortran_order": False, "shape": shape})
     start = npy.magic(1, 0)
-    padding = _HEADER_BYTES - len(start) - 2 - len(text) - 1
+    padding = HEADER_BYTES - len(start) - 2 - len(text) - 1
     body = (text + " " * padding + "\n").encode("latin1")
     buffer = io.BytesIO()
     buffer.write(start)
@@ -259,10 +294,15 @@ def _header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
 
 def sha256_of(path: Path) -> str:
     """The digest of a file's bytes, in lower-case hexadecimal."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
+        return sha256_of_open(file)
+
+
+def sha256_of_open(file: BinaryIO) -> str:
+    """The digest of the bytes from where the file stands to its end."""
+    digest = hashlib.sha256()
+    while block := file.read(_BLOCK):
+        digest.update(block)
     return digest.hexdigest()
 
 

@@ -7,12 +7,11 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
-from itertools import count
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeAlias
 
-from colbert_rag.errors import CorruptIndexError
+from colbert_rag.errors import CorruptIndexError, ReadOnlyIndexError
 from colbert_rag.storage.files import check_filled
 from colbert_rag.storage.schema import SCHEMA
 
@@ -23,6 +22,7 @@ __all__ = [
     "check_pages",
     "check_schema",
     "fresh_schema",
+    "has_only_name",
     "schema_rows",
     "work_bounded",
 ]
@@ -30,9 +30,13 @@ __all__ = [
 SchemaRow: TypeAlias = tuple[object, ...]
 """Type, name, table and SQL of an object in a database."""
 
-# what SQLite may find beside a catalog; a rollback journal is none of it: replaying one can remove any file that it
-# names, and ours are never made, since a catalog keeps a write-ahead log from the start
-_SIDE_FILES = ("", "-wal", "-shm")
+# what SQLite may find beside a catalog
+_SIDE_FILES = ("", "-wal", "-shm", "-journal")
+# what ANALYZE adds in SQLite's shell: it changes plans, never answers
+_STATISTICS: frozenset[SchemaRow] = frozenset(
+    ("table", name, name, f"CREATE TABLE {name}({columns})")
+    for name, columns in (("sqlite_stat1", "tbl,idx,stat"), ("sqlite_stat4", "tbl,idx,neq,nlt,ndlt,sample"))
+)
 # a row has two bytes at least, and a check of it some hundred steps
 _MOST_STEPS_A_BYTE = 100
 _STEPS = 100_000
@@ -45,7 +49,7 @@ def check_files(path: Path) -> None:
         path: Of the catalog, which exists.
 
     Raises:
-        CorruptIndexError: a link, a FIFO or a device, a rollback journal, or a file that is mostly holes.
+        CorruptIndexError: a link, a FIFO or a device, a filled rollback journal, or a file that is mostly holes.
     """
     for side in _SIDE_FILES:
         file = path.with_name(path.name + side)
@@ -55,27 +59,34 @@ def check_files(path: Path) -> None:
             )
             raise CorruptIndexError(msg)
     journal = path.with_name(path.name + "-journal")
-    if os.path.lexists(journal):
+    # replaying one can remove any file that it names, and ours are never made, since a catalog keeps a write-ahead log
+    # from the start
+    if os.path.lexists(journal) and journal.lstat().st_size > 0:
         msg = (
             f"{journal}: colbert_rag writes no such file, and SQLite would replay it. Restore the index from a backup."
         )
         raise CorruptIndexError(msg)
-    check_filled(path.parent, [path.stat()])
+    check_filled(path.parent, {path: path.stat()})
 
 
 def check_only_name(path: Path) -> None:
-    """Refuse to work on a catalog that another folder holds too.
+    """Refuse to write to a catalog that another folder holds too.
 
     Raises:
-        CorruptIndexError: it has another name elsewhere.
+        ReadOnlyIndexError: it has another name elsewhere.
     """
-    links = path.stat().st_nlink
-    if links > 1 and links > 1 + _unfinished(path):
+    if not has_only_name(path):
         msg = (
             f"{path}: the file has another name elsewhere (a hard link), which a write here would change too, without "
             f"its log. Copy it: cp {path} copy && mv copy {path}"
         )
-        raise CorruptIndexError(msg)
+        raise ReadOnlyIndexError(msg)
+
+
+def has_only_name(path: Path) -> bool:
+    """Whether no other folder holds the catalog, as a snapshot of hard links does."""
+    links = path.stat().st_nlink
+    return links == 1 or links <= 1 + _unfinished(path)
 
 
 def _unfinished(path: Path) -> int:
@@ -112,8 +123,8 @@ def check_pages(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def schema_rows(connection: sqlite3.Connection) -> frozenset[SchemaRow]:
-    """Every object of a database."""
-    return frozenset(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"))
+    """Every object of a database but SQLite's own statistics."""
+    return frozenset(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master")) - _STATISTICS
 
 
 @cache
@@ -135,14 +146,30 @@ def work_bounded(connection: sqlite3.Connection) -> Iterator[None]:
         CorruptIndexError: it did.
     """
     (pages,), (size,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size"))
-    left = count(_MOST_STEPS_A_BYTE * pages * size // _STEPS, -1)
-    connection.set_progress_handler(lambda: next(left) < 0, _STEPS)
+    raised: list[BaseException] = []
+    ticks = _ticks(_MOST_STEPS_A_BYTE * pages * size // _STEPS, raised)
+    next(ticks)
+    connection.set_progress_handler(partial(next, ticks, True), _STEPS)
     try:
         yield
     except sqlite3.OperationalError as err:
         if str(err) != "interrupted":
             raise
+        if raised:
+            raise raised.pop() from None
         msg = "the pages of the catalog lead in a circle. Restore the index from a backup."
         raise CorruptIndexError(msg) from err
     finally:
         connection.set_progress_handler(None, 0)
+
+
+def _ticks(count: int, raised: list[BaseException]) -> Iterator[bool]:
+    """Say that often that work may go on, until a signal handler raises: sqlite3 drops what its callbacks raise.
+
+    A generator that has begun is inside its ``try`` when Python calls the handler of a signal that came meanwhile.
+    """
+    try:
+        for _ in range(count + 1):
+            yield False
+    except BaseException as err:
+        raised.append(err)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import stat
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import closing, contextmanager
 from functools import cached_property
@@ -11,13 +12,13 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from colbert_rag.errors import CorruptIndexError, IndexNotFoundError
+from colbert_rag.errors import CorruptIndexError, IndexNotFoundError, StorageError
 from colbert_rag.storage.connection import CATALOG, check_format
 from colbert_rag.storage.guards import SchemaRow, check_files, fresh_schema, schema_rows
 from colbert_rag.storage.records import CodecRecord, IndexSettings, SegmentRecord
 from colbert_rag.storage.rows import content_checksum, document_of, keys_checksum, row_checksum
 from colbert_rag.storage.transactions import STATE_COLUMNS
-from colbert_rag.storage.write_ahead_log import check_log
+from colbert_rag.storage.write_ahead_log import LogCheck, check_log
 from colbert_rag.types import Document
 
 __all__ = ["Salvage", "salvaging"]
@@ -28,6 +29,8 @@ _Row = tuple[Any, ...]
 # the index over the ids knows them too, in pages of its own
 _IDS = "documents INDEXED BY sqlite_autoindex_documents_1"
 _REFS = "documents INDEXED BY documents_by_ref WHERE ref_id IS NOT NULL"
+# SQLite reads a file that lost pages at its end only where the schema is writable; nothing is written all the same
+_PRAGMAS = ("trusted_schema = OFF", "cell_size_check = ON", "query_only = ON", "writable_schema = ON")
 
 
 @contextmanager
@@ -38,6 +41,7 @@ def salvaging(folder: Path) -> Iterator[Salvage]:
         IndexNotFoundError: there is no catalog in the folder.
         CorruptIndexError: its first page, which says where everything lies, cannot be read.
         UnsupportedFormatError: it is of another format version.
+        StorageError: this user may not read it.
     """
     path = folder / CATALOG
     if not path.is_file():
@@ -47,21 +51,42 @@ def salvaging(folder: Path) -> Iterator[Salvage]:
     log = path.with_name(path.name + "-wal")
     # reading only, SQLite leaves the catalog and its log as they are; without a log it makes no file at all
     mode = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None)) as connection:
-        try:
-            for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "query_only = ON"):
+    with _typed_errors(path):
+        opened = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None)
+    with closing(opened) as connection:
+        with _typed_errors(path):
+            for pragma in _PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
             connection.execute("BEGIN")
             found = schema_rows(connection)
-        except sqlite3.DatabaseError as err:
-            msg = f"{path}: its first page cannot be read ({err}), so no row can be found. Restore a backup."
-            raise CorruptIndexError(msg) from err
         check_format(connection, folder)
         # what is no UTF-8 is no reason to stop: its checksum tells
         connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
-        salvage = Salvage(connection, found & fresh_schema())
-        salvage.problems += [problem] if (problem := check_log(log).problem) else []
-        yield salvage
+        yield Salvage(connection, found & fresh_schema(), tuple(_lost_with(check_log(log))))
+
+
+@contextmanager
+def _typed_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as err:
+        if "unable to open" in str(err):
+            mode = stat.filemode(path.stat().st_mode)
+            msg = (
+                f"{path}: cannot be opened ({err}); its permissions are {mode}. Restore as a user who may read it and "
+                f"its folder, or, where a writer left a log in a read-only folder, from a copy that may be written to."
+            )
+            raise StorageError(msg) from err
+        msg = f"{path}: its first page cannot be read ({err}), so no row can be found. Restore a backup."
+        raise CorruptIndexError(msg) from err
+
+
+def _lost_with(log: LogCheck) -> Iterator[str]:
+    """What is lost with a damaged log: what its commits wrote stands nowhere else."""
+    if log.problem is not None:
+        yield f"{log.problem}; how many documents they wrote or deleted cannot be counted"
+    if log.tail is not None:
+        yield f"{log.tail}: of a write that did not finish, or of a commit that is lost with its documents"
 
 
 class Salvage:
@@ -69,10 +94,12 @@ class Salvage:
 
     Attributes:
         problems: One line for each thing that could not be read; grows as things are read.
+        uncounted: One line for each thing with which an unknown number of documents is lost, or may be.
     """
 
-    def __init__(self, connection: sqlite3.Connection, sound: Set[SchemaRow]) -> None:
+    def __init__(self, connection: sqlite3.Connection, sound: Set[SchemaRow], uncounted: tuple[str, ...]) -> None:
         self._connection = connection
+        self.uncounted = uncounted
         self.problems: list[str] = []
         # what stands in the place of a table of ours might be a view that never ends
         self._tables = {name for kind, name, *_ in sound if kind == "table"}

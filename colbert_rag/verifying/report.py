@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
+from colbert_rag.errors import IndexLockedError
 from colbert_rag.storage import Catalog, CatalogState, Reading
 from colbert_rag.storage.catalog import read_state
 from colbert_rag.storage.connection import CATALOG
@@ -13,15 +16,17 @@ from colbert_rag.storage.leftovers import leftovers
 from colbert_rag.storage.write_ahead_log import check_log
 from colbert_rag.types import Progress, VerifyReport
 from colbert_rag.verifying.files import extra_files, file_problems
-from colbert_rag.verifying.guarding import damage_noted
+from colbert_rag.verifying.guarding import ProgressError, damage_noted, guarded
+from colbert_rag.verifying.pinning import PinnedFiles, pinned_files
 from colbert_rag.verifying.rows import (
     attribute_problems,
+    check_numbers,
     document_problems,
     key_problems,
     pair_problems,
     size_problems,
 )
-from colbert_rag.verifying.structure import LOG, check_catalog_file, reading_catalog, structure_problems
+from colbert_rag.verifying.structure import LOG, check_catalog_file, check_tables, page_problems, reading_catalog
 from colbert_rag.verifying.words import word_problems
 
 __all__ = ["verify_folder", "verify_index"]
@@ -47,16 +52,23 @@ def verify_folder(path: str | Path, progress: Progress | None = None) -> VerifyR
 
     Raises:
         IndexNotFoundError: there is no catalog in the folder.
-        IndexLockedError: another process is recovering the catalog after a crash.
+        IndexLockedError: another process is recovering the catalog after a crash, or merges without a pause.
         ReadOnlyIndexError: the last writer did not finish, and without write access its log cannot be read along.
+        StorageError: open files, memory, temporary space or permissions do not suffice for a look.
     """
     root = Path(path).absolute()
     for _ in range(_ATTEMPTS):
-        look = _Look(root, progress or _silent)
-        look.run()
-        # a writer that merged meanwhile has removed files of the commit that was looked at
-        if not look.problems or look.commits == _commits(root):
+        look = _Look(root, guarded(progress or _silent))
+        try:
+            look.run()
+        except ProgressError as err:
+            raise err.error from None
+        # what a writer does meanwhile may look like damage
+        if not look.is_overtaken and (not look.problems or look.commits == _commits(root)):
             break
+    if look.is_overtaken:
+        msg = f"{root}: a writer merges faster than the files of a commit can be opened. Repeat when it pauses."
+        raise IndexLockedError(msg)
     return look.report()
 
 
@@ -69,6 +81,12 @@ def _commits(root: Path) -> int | None:
         return None
 
 
+def _folders(root: Path) -> set[str]:
+    """Those that the newest commit names."""
+    with reading_catalog(root) as connection:
+        return read_state(Reading(connection), root).folders
+
+
 class _Look:
     """All checks of one commit; those that trust what was checked before them come after it."""
 
@@ -79,6 +97,8 @@ class _Look:
         self._leftovers: list[str] = []
         self._n_documents = 0
         self.problems: list[str] = []
+        # whether a merge removed files before they could be opened, and the other checks were left out
+        self.is_overtaken = False
 
     @property
     def commits(self) -> int | None:
@@ -98,27 +118,46 @@ class _Look:
             log = check_log(self._root / LOG)
             self.problems += [log.problem] if log.problem else []
             with reading_catalog(self._root) as connection:
-                self._check(Reading(connection))
+                self._check_commit(Reading(connection))
             self._leftovers += [log.tail] if log.tail else []
 
-    def _check(self, reading: Reading) -> None:
-        n_before = len(self.problems)
-        self._note(_in_catalog(structure_problems(reading.connection, self._root)))
+    def _check_commit(self, reading: Reading) -> None:
+        found: list[str] = []
+        with damage_noted(found):
+            check_tables(reading.connection, self._root)
+        with ExitStack() as files:
+            pinned = PinnedFiles()
+            with damage_noted(self.problems):
+                self._state = read_state(reading, self._root)
+                pinned = files.enter_context(pinned_files(self._root, self._state))
+            self.is_overtaken = bool(pinned.problems) and self.commits != _commits(self._root)
+            if not self.is_overtaken:
+                self._check(reading, pinned, found)
+
+    def _check(self, reading: Reading, pinned: PinnedFiles, found: list[str]) -> None:
+        """Make the checks that take their time."""
+        if not found:
+            with damage_noted(found):
+                found += _in_catalog(page_problems(reading.connection, self._root))
+        self.problems += found
+        if self._state is not None:
+            self._note(file_problems(self._root, self._state, pinned, self._progress))
+            self._note(extra_files(self._root, self._state))
+            with damage_noted(self.problems):
+                self._leftovers += [path.name for path in leftovers(self._root, self._state.folders)]
         # pages may lead in a circle
-        can_scan = len(self.problems) == n_before
-        with damage_noted(self.problems):
-            self._state = state = read_state(reading, self._root)
-            self._note(file_problems(self._root, state, self._progress))
-            self._note(extra_files(self._root, state))
-            self._leftovers += [path.name for path in leftovers(self._root, state.folders)]
-        if not can_scan:
-            return
+        if not found:
+            self._check_rows(reading, pinned)
+
+    def _check_rows(self, reading: Reading, pinned: PinnedFiles) -> None:
         with damage_noted(self.problems):
             self._n_documents = reading.count()
         self._note(_in_catalog(pair_problems(reading.connection)))
         self._note(_in_catalog(document_problems(reading)))
         if self._state is not None and not self.problems:
-            self._note(key_problems(self._root, self._state, reading))
+            with damage_noted(self.problems):
+                check_numbers(self._root, self._state, partial(_folders, self._root))
+                self._note(key_problems(self._state, pinned, reading))
             self._note(_in_catalog(size_problems(reading.connection)))
             self._note(_in_catalog(attribute_problems(reading)))
             self._note(_in_catalog(word_problems(reading, self._progress)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,16 @@ from colbert_rag.filters import attributes
 from colbert_rag.search import open_snapshot
 from colbert_rag.storage import CatalogState, Reading
 from colbert_rag.storage.rows import content_checksum, document_of
+from colbert_rag.verifying.pinning import PinnedFiles
 
-__all__ = ["attribute_problems", "document_problems", "key_problems", "pair_problems", "size_problems"]
+__all__ = [
+    "attribute_problems",
+    "check_numbers",
+    "document_problems",
+    "key_problems",
+    "pair_problems",
+    "size_problems",
+]
 
 _MOST_NAMED = 5
 _TEXT_BYTES = "length(CAST(c.heading AS BLOB)) + length(CAST(c.text AS BLOB))"
@@ -60,11 +68,33 @@ def attribute_problems(reading: Reading) -> Iterator[str]:
         yield f"{n_stored - n_expected:,} attributes to filter by belong to no document's metadata"
 
 
-def key_problems(root: Path, state: CatalogState, reading: Reading) -> Iterator[str]:
+def check_numbers(root: Path, state: CatalogState, named: Callable[[], Collection[str]]) -> None:
+    """Refuse vectors that a search would refuse, but for those that a merge has removed meanwhile.
+
+    Args:
+        root: The folder.
+        state: A commit.
+        named: Gives the folders that the newest commit names.
+
+    Raises:
+        CorruptIndexError: numbers out of range, or two segments with vectors of one document.
+    """
+    try:
+        open_snapshot(root, state, [], None)
+    except CorruptIndexError:
+        newest = named()
+        standing = tuple(segment for segment in state.segments if segment.name in newest)
+        if len(standing) == len(state.segments):
+            raise
+        if standing:
+            check_numbers(root, state.model_copy(update={"segments": standing}), named)
+
+
+def key_problems(state: CatalogState, pinned: PinnedFiles, reading: Reading) -> Iterator[str]:
     """Whether documents, tombstones and vectors are of the same keys, and none of a key that is still to be given."""
-    segments = [view.segment for view in open_snapshot(root, state, [], None).views]
-    held = np.concatenate([np.zeros(0, np.int64), *(segment.doc_keys for segment in segments)])
-    lengths = np.concatenate([np.zeros(0, np.int64), *(np.diff(segment.doc_offsets) for segment in segments)])
+    empty = np.zeros(0, np.int64)
+    held = np.concatenate([empty, *(pinned.int64(s.name, s.files["doc_keys"]) for s in state.segments)])
+    lengths = np.concatenate([empty, *(np.diff(pinned.int64(s.name, s.files["doc_offsets"])) for s in state.segments)])
     order = held.argsort()
     held, lengths = held[order], lengths[order]
     rows = reading.connection.execute("SELECT key, n_tokens FROM documents ORDER BY key")

@@ -12,7 +12,7 @@ from colbert_rag.errors import IndexNotFoundError
 from colbert_rag.storage.connection import CATALOG, access_mode, check_format
 from colbert_rag.storage.guards import check_files, check_schema, work_bounded
 
-__all__ = ["LOG", "check_catalog_file", "reading_catalog", "structure_problems"]
+__all__ = ["LOG", "check_catalog_file", "check_tables", "page_problems", "reading_catalog"]
 
 LOG = CATALOG + "-wal"
 _TIMEOUT_S = 30.0
@@ -50,10 +50,19 @@ def reading_catalog(root: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def structure_problems(connection: sqlite3.Connection, root: Path) -> Iterator[str]:
-    """Whether SQLite finds its pages and we our tables; where it is not so, rows cannot be trusted to end."""
+def check_tables(connection: sqlite3.Connection, root: Path) -> None:
+    """Refuse a database that is not ours.
+
+    Raises:
+        CorruptIndexError: another kind of database, or other tables.
+        UnsupportedFormatError: another format version.
+    """
     check_format(connection, root)
     check_schema(connection, root / CATALOG)
+
+
+def page_problems(connection: sqlite3.Connection, root: Path) -> Iterator[str]:
+    """Whether SQLite finds its pages; where it does not, rows cannot be trusted to end."""
     with work_bounded(connection):
         for (line,) in connection.execute(f"PRAGMA integrity_check({_MOST_LINES})"):
             if line != "ok":

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from colbert_rag import Index
@@ -45,6 +46,14 @@ def test_a_changed_byte_is_found_with_1(run, index_path: Path):
     assert outcome.json["ok"] is False
 
 
+def test_what_is_left_over_is_named_and_is_no_problem(run, index_path: Path):
+    (index_path / "segment-stray").mkdir()
+    outcome = run("verify", index_path)
+    assert outcome.code == 0
+    assert "left over: segment-stray" in outcome.err.splitlines()
+    assert "sound" in outcome.out
+
+
 def test_compact_drops_what_was_deleted_and_merges_segments(run, index_path: Path, tmp_path: Path):
     (tmp_path / "lunch.txt").write_text("Lunch is at noon.")
     run("index", tmp_path / "lunch.txt", "--into", index_path, "--model", "hash")
@@ -83,7 +92,7 @@ def test_a_backup_is_an_index_and_is_never_overwritten(run, index_path: Path, tm
 def test_restore_says_what_was_kept_encoded_and_lost(run, index_path: Path, tmp_path: Path):
     damage(index_path, "the end of a quarter", "the end of a quartet")
     outcome = run("restore", index_path, tmp_path / "saved")
-    assert outcome.code == 0
+    assert outcome.code == 1
     assert outcome.err.splitlines()[-2:] == [
         "lost: notice",
         f"{tmp_path / 'saved'}: 3 documents kept, 0 encoded anew, 1 lost",
@@ -93,6 +102,24 @@ def test_restore_says_what_was_kept_encoded_and_lost(run, index_path: Path, tmp_
     report = run("restore", index_path, tmp_path / "second", "--model", "hash", "--json").json
     assert (report["kept"], report["encoded"], report["lost"]) == (0, 3, ["notice"])
     assert len(report["problems"]) == 1
+
+
+def test_restore_that_loses_nothing_ends_with_0(run, index_path: Path, tmp_path: Path):
+    segment_files(index_path)[0].unlink()
+    assert run("restore", index_path, tmp_path / "saved", "--model", "hash").code == 0
+
+
+def test_restore_says_that_a_damaged_log_lost_what_cannot_be_counted(run, index_path: Path, tmp_path: Path):
+    with Index.open(index_path, HashEncoder()) as index:
+        index.delete(["notice"])
+        crashed = shutil.copytree(index_path, tmp_path / "crashed", ignore=shutil.ignore_patterns("*-shm"))
+    log = crashed / "catalog.sqlite-wal"
+    log.write_bytes(b"\0" + log.read_bytes()[1:])
+    outcome = run("restore", crashed, tmp_path / "saved")
+    assert outcome.code == 1
+    uncounted, summary = outcome.err.splitlines()[-2:]
+    assert uncounted.startswith("lost, uncounted: catalog.sqlite-wal: the header is damaged")
+    assert summary.endswith("4 documents kept, 0 encoded anew, 0 lost, besides what cannot be counted")
 
 
 def damage(index_path: Path, text: str, other: str) -> None:

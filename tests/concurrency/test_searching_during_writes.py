@@ -5,11 +5,37 @@ from __future__ import annotations
 import multiprocessing
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
-from racing import OPTIONS, create, search_until, searching_process, writing_process
+from racing import OPTIONS, Start, create, search_until, searching_process, writing_process
 
 PROCESSES = THREADS = 4
+# for each kind of index: 30 s in all
+SECONDS = 15
+
+
+@contextmanager
+def racing(*processes):
+    """Processes that do not outlive the block."""
+    try:
+        for process in processes:
+            process.start()
+        yield
+    finally:
+        for process in processes:
+            if process.pid is not None:
+                process.kill()
+                process.join()
+
+
+def test_no_process_of_a_race_outlives_a_failure():
+    context = multiprocessing.get_context("spawn")
+    process, never = (context.Process(target=time.sleep, args=(600,)) for _ in range(2))
+    never.start = lambda: 1 / 0
+    with pytest.raises(ZeroDivisionError), racing(process, never):
+        pass
+    assert process.exitcode < 0
 
 
 @pytest.mark.parametrize("kind", OPTIONS)
@@ -17,19 +43,17 @@ def test_every_answer_during_writes_is_one_commit_no_older_than_the_last_announc
     create(fast_folder, kind)
     seed = f"{figures.seed} {kind}"
     context = multiprocessing.get_context("spawn")
-    # processes take a moment to start; the clock is the same for all of them
-    end = time.monotonic() + 3 + figures.size(12, 1_800)
-    writer = context.Process(target=writing_process, args=(fast_folder, end, seed))
+    start = Start(context.Barrier(PROCESSES + 2), figures.size(SECONDS, 1_800))
+    writer = context.Process(target=writing_process, args=(fast_folder, start, seed))
     searchers = [
-        context.Process(target=searching_process, args=(fast_folder, kind, end, f"{seed} process {n}"))
+        context.Process(target=searching_process, args=(fast_folder, kind, start, f"{seed} process {n}"))
         for n in range(PROCESSES)
     ]
-    for process in (writer, *searchers):
-        process.start()
-    with ThreadPoolExecutor(THREADS) as pool:
+    with racing(writer, *searchers), ThreadPoolExecutor(THREADS) as pool:
+        end = start.end()
         counts = list(pool.map(lambda n: search_until(fast_folder, kind, end, f"{seed} thread {n}"), range(THREADS)))
-    for process in (writer, *searchers):
-        process.join(60)
+        for process in (writer, *searchers):
+            process.join(60)
     said = {process.pid: (fast_folder / f"report-{process.pid}") for process in (writer, *searchers)}
     assert [process.exitcode for process in (writer, *searchers)] == [0] * (1 + PROCESSES)
     reports = [path.read_text() for path in said.values()]

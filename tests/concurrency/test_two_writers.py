@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 
 import pytest
-from children import fork, join
+from children import join, running
 
 from colbert_rag import Document, Index
 from colbert_rag.errors import IndexLockedError
@@ -37,8 +38,8 @@ def test_no_commit_of_eight_racing_writers_is_lost(fast_folder, figures):
             for n in range(rounds):
                 index.add([Document(f"{name} {n}", f"text {n} of {name}")])
 
-    processes = [fork(lambda name=name: write(name)) for name in range(PROCESSES)]
-    assert join(*processes) == [0] * PROCESSES
+    with running(*(partial(write, name) for name in range(PROCESSES)), most_seconds=60 + rounds) as processes:
+        assert join(*processes) == [0] * PROCESSES
     with Index.open(fast_folder / "index", ENCODER) as index:
         assert set(index.ids()) == {f"{name} {n}" for name in range(PROCESSES) for n in range(rounds)}
         assert commits(index) == PROCESSES * rounds
@@ -54,7 +55,8 @@ def test_of_eight_that_create_one_index_all_write_to_the_same(fast_folder, figur
             with Index.open_or_create(path, ENCODER, lock_timeout_s=60) as index:
                 index.add([Document(str(name), "text")])
 
-        assert join(*[fork(lambda name=name: write(name)) for name in range(PROCESSES)]) == [0] * PROCESSES
+        with running(*(partial(write, name) for name in range(PROCESSES))) as processes:
+            assert join(*processes) == [0] * PROCESSES
         with Index.open(path, ENCODER) as index:
             assert list(index.ids()) == [str(name) for name in range(PROCESSES)]
         assert not list(path.glob("catalog.sqlite.new*"))
@@ -76,11 +78,11 @@ def held(fast_folder):
             os.write(said, b"x")
             signal.pause()
 
-    process = fork(hold)
-    os.close(said)
-    assert os.read(is_held, 1)
-    os.close(is_held)
-    return fast_folder / "index", process
+    with running(hold) as [process]:
+        os.close(said)
+        assert os.read(is_held, 1)
+        os.close(is_held)
+        yield fast_folder / "index", process
 
 
 def test_the_lock_of_a_killed_holder_is_free_and_what_it_began_is_swept(held):
@@ -94,14 +96,12 @@ def test_the_lock_of_a_killed_holder_is_free_and_what_it_began_is_swept(held):
 
 
 def test_a_writer_waits_for_its_timeout_and_says_what_to_do(held):
-    path, process = held
+    path, _ = held
     with Index.open(path, ENCODER, lock_timeout_s=0.2) as index:
         for write in (lambda: index.add([Document("c", "text")]), lambda: index.delete(["a"]), index.compact):
             with pytest.raises(IndexLockedError, match=r"another writer holds the index.*lock_timeout_s"):
                 write()
         assert [hit.id for hit in index.search("text")] == ["a"]
-    os.kill(process, signal.SIGKILL)
-    join(process)
 
 
 def test_opening_and_reading_never_wait_for_a_writer_nor_fail_for_one(fast_folder, figures):
@@ -123,11 +123,11 @@ def test_opening_and_reading_never_wait_for_a_writer_nor_fail_for_one(fast_folde
         except BlockingIOError:
             return False
 
-    writers = [fork(lambda name=name: write(name)) for name in ("a", "b")]
-    for _ in range(figures.size(400, 20_000)):
-        with Index.open(fast_folder / "index", ENCODER, lock_timeout_s=0) as index:
-            assert {document.id for document in index.get_many(["a", "b"])} <= {"a", "b"}
-    os.write(over, b"xx")
-    assert join(*writers) == [0, 0]
+    with running(lambda: write("a"), lambda: write("b")) as writers:
+        for _ in range(figures.size(400, 20_000)):
+            with Index.open(fast_folder / "index", ENCODER, lock_timeout_s=0) as index:
+                assert {document.id for document in index.get_many(["a", "b"])} <= {"a", "b"}
+        os.write(over, b"xx")
+        assert join(*writers) == [0, 0]
     os.close(is_over)
     os.close(over)

@@ -36,7 +36,7 @@ def crash_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if not (memory.is_dir() and os.access(memory, os.W_OK)):
         yield tmp_path_factory.mktemp("crash")
         return
-    with tempfile.TemporaryDirectory(dir=memory) as folder:
+    with tempfile.TemporaryDirectory(prefix="colbert-rag-tests-", dir=memory) as folder:
         yield Path(folder)
 
 

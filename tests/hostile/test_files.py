@@ -106,11 +106,6 @@ def gone(which: Callable[[HostileIndex], Path]) -> Callable[[HostileIndex], None
     return make
 
 
-def hard_linked_catalog(index: HostileIndex) -> None:
-    """A write here would change the other index without its log."""
-    os.link(index.catalog, index.outside / "other.sqlite")
-
-
 def hot_journal(index: HostileIndex) -> None:
     """SQLite, replaying it, removes the super-journal that it names: any file of the user's."""
     with closing(sqlite3.connect(index.catalog)) as connection:
@@ -191,7 +186,6 @@ CASES = [
     Case("no array", "search", gone(array)),
     Case("no segment", "search", gone(segment)),
     Case("no codec", "search", gone(codec)),
-    Case("a catalog with another name elsewhere", "open", hard_linked_catalog),
     Case("a journal that names a file of the user's", "open", hot_journal),
     Case("terabytes of vectors that are not there", "search", sparse_tokens, is_packed=False),
     Case("half a gigabyte of centroids that are not there", "verify", sparse_centroids, typed=VECTORS),
@@ -235,6 +229,19 @@ def hard_linked_array(index: HostileIndex) -> None:
     os.link(array(index), index.outside / "codes.npy")
 
 
+def hard_linked_catalog(index: HostileIndex) -> None:
+    """A write here would change the other index without its log; a snapshot of hard links is read."""
+    os.link(index.catalog, index.outside / "other.sqlite")
+
+
+def files_of_the_system(index: HostileIndex) -> None:
+    """Of file managers and network drives, and the empty journal that another program's look has left."""
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._codes.npy", ".nfs000000000001"):
+        (index.folder / name).write_bytes(b"x")
+        (index.segment / name).write_bytes(b"x")
+    beside("-journal")(index).touch()
+
+
 def finished_creation(index: HostileIndex) -> None:
     """A kill between the two names of a new catalog leaves both."""
     os.link(index.catalog, index.catalog.with_name("catalog.sqlite.new-0123456789abcdef"))
@@ -247,6 +254,17 @@ HARMLESS = [
     Case("an array with another name elsewhere", "", hard_linked_array),
     Case("two names of one catalog in the folder", "", finished_creation),
 ]
+
+
+def test_a_catalog_with_another_name_elsewhere_is_read_and_not_written(attack):
+    said = attack(Case("another name elsewhere", "", hard_linked_catalog, typed=("ReadOnlyIndexError",)))
+    assert said["open"] == said["search"] == said["verify"] == "fine", said
+    assert said["compact"].startswith("ReadOnlyIndexError"), said
+
+
+def test_files_of_the_system_are_no_problem(attack):
+    said = attack(Case("files of the system", "", files_of_the_system))
+    assert said["search"] == said["verify"] == said["compact"] == "fine", said
 
 
 @pytest.mark.parametrize("case", HARMLESS, ids=str)

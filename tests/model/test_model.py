@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import json
 import math
 import os
 import signal
 import traceback
 import uuid
+from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
+from children import join, running
 from figures import Figures
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
@@ -57,6 +62,7 @@ class IndexModel(RuleBasedStateMachine):
 
     folder: Path
     figures: Figures
+    counts_path: Path
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,6 +80,9 @@ class IndexModel(RuleBasedStateMachine):
         self.index.close()
         assert (report.problems, report.documents) == ((), len(self.kept))
         self.figures.add("runs of the model")
+        unfinished = self.counts_path.with_suffix(".new")
+        unfinished.write_text(json.dumps(self.figures.counts))
+        unfinished.replace(self.counts_path)
 
     @rule(new=documents)
     def add(self, new):
@@ -241,17 +250,46 @@ def write_and_die(path, documents, stage, *, compacts):
         os._exit(1)
 
 
+def run_part(folder, figures, n_runs, part):
+    """Some of the runs; what they counted lies in a file, also where they are killed."""
+    counted = Figures(figures.is_torture, figures.seed)
+    attributes = {"folder": folder, "figures": counted, "counts_path": folder / f"counts-{part}"}
+    # children then do not copy what is already there
+    gc.freeze()
+    n_steps, n_next = n_runs * figures.size(50, 100), n_runs
+    # Hypothesis ends some runs early; further ones make up for them
+    while counted.counts["steps of the model"] < n_steps:
+        machine = type("IndexModel", (IndexModel,), attributes)
+        run_state_machine_as_test(
+            seed(f"{figures.seed} {part} {counted.counts}")(machine),
+            settings=settings(
+                max_examples=n_next,
+                stateful_step_count=figures.size(50, 100),
+                deadline=None,
+                database=None,
+                phases=[Phase.generate, Phase.shrink],
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+        n_next = max(1, n_runs // 10)
+
+
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_any_order_of_writes_crashes_and_searches_is_as_of_a_dictionary(fast_folder, figures):
-    machine = seed(figures.seed)(type("IndexModel", (IndexModel,), {"folder": fast_folder, "figures": figures}))
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=figures.size(200, 5_000),
-            stateful_step_count=figures.size(50, 100),
-            deadline=None,
-            database=None,
-            phases=[Phase.generate, Phase.shrink],
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    """In at least 200 runs of at most 50 steps and 10,000 steps in all; the long size in 5,000 and 500,000."""
+    n_runs, n_steps = figures.size(200, 5_000), figures.size(50, 100)
+    n_parts = 2 if hasattr(os, "fork") else 1
+    parts = [partial(run_part, fast_folder, figures, n_runs // n_parts, part) for part in range(n_parts)]
+    try:
+        if n_parts == 1:
+            parts[0]()
+        else:
+            with running(*parts, most_seconds=0) as processes:
+                assert join(*processes) == [0, 0], "the processes have printed why"
+    finally:
+        tried = Counter()
+        for path in fast_folder.glob("counts-?"):
+            tried.update(json.loads(path.read_text()))
+        figures.counts.update(tried)
+    assert tried["runs of the model"] >= n_runs
+    assert tried["steps of the model"] >= n_runs * n_steps

@@ -17,7 +17,7 @@ from colbert_rag.errors import (
     UnsupportedFormatError,
 )
 from colbert_rag.storage import Catalog
-from colbert_rag.storage.connection import connect, sqlite_errors
+from colbert_rag.storage.connection import _Connection, connect, sqlite_errors
 
 
 def test_a_folder_without_a_catalog_is_no_index(tmp_path):
@@ -99,6 +99,55 @@ def test_a_connection_is_neither_used_nor_closed_in_a_forked_child(folder):
     connection.close()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         connection.execute("SELECT 1")
+
+
+def test_a_connection_whose_opening_was_interrupted_goes_without_a_word():
+    never_opened = _Connection.__new__(_Connection)
+    never_opened.__del__()
+    never_opened.close()
+
+
+class TestCatalogWithAnotherName:
+    """As ``cp -al`` and ``rsync --link-dest`` make snapshots, and as some installers place files."""
+
+    @pytest.fixture(autouse=True)
+    def snapshot(self, store, catalog, folder, tmp_path):
+        store({"a": "text"})
+        catalog.close()
+        os.link(folder / "catalog.sqlite", tmp_path / "snapshot.sqlite")
+        return tmp_path / "snapshot.sqlite"
+
+    def test_it_is_read_and_not_written(self, folder):
+        catalog = Catalog(folder)
+        with catalog.reading() as reading:
+            assert list(reading.ids()) == ["a"]
+        with pytest.raises(ReadOnlyIndexError, match=r"another name elsewhere.*Copy it"), catalog.writing():
+            pass
+        catalog.close()
+
+    def test_its_log_is_read_and_not_folded_into_it(self, folder, snapshot):
+        log = folder / "catalog.sqlite-wal"
+        with_log(folder, "UPDATE state SET commits = 7")
+        before, size = snapshot.read_bytes(), log.stat().st_size
+        catalog = Catalog(folder)
+        with catalog.reading() as reading:
+            assert reading.commits() == 7
+        catalog.close()
+        assert snapshot.read_bytes() == before
+        assert log.stat().st_size == size > 0
+
+
+def with_log(folder, sql):
+    """A commit that lies in the log alone, as when its writer was killed."""
+    log = folder / "catalog.sqlite-wal"
+    writer = sqlite3.connect(folder / "catalog.sqlite")
+    writer.execute(sql)
+    writer.commit()
+    content = log.read_bytes()
+    catalog = (folder / "catalog.sqlite").read_bytes()
+    writer.close()
+    (folder / "catalog.sqlite").write_bytes(catalog)
+    log.write_bytes(content)
 
 
 def test_schema_of_a_hostile_catalog_runs_no_functions_with_side_effects(folder):

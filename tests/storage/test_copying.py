@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
@@ -98,3 +99,16 @@ def test_what_is_not_the_committed_file_is_not_opened(stored, tmp_path, damage):
 def test_a_copy_that_cannot_be_written_is_a_storage_error(stored, tmp_path):
     with open_file(tmp_path / "index", "segment-1", record_of(stored)) as file, pytest.raises(StorageError):
         list(copy_file(file, tmp_path / "nowhere" / "copy"))
+
+
+def test_an_open_file_has_its_path_for_a_name_and_a_lack_of_files_is_no_damage(stored, tmp_path, monkeypatch):
+    record = record_of(stored)
+    with open_file(tmp_path / "index", "segment-1", record) as file:
+        assert file.name == stored
+
+    def fails(path, flags):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "open", fails)
+    with pytest.raises(StorageError, match="ulimit -n"):
+        open_file(tmp_path / "index", "segment-1", record)

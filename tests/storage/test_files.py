@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from colbert_rag.errors import CorruptIndexError, ReadOnlyIndexError, StorageErr
 from colbert_rag.storage.files import (
     DTYPES,
     ArrayWriter,
+    check_filled,
     disk_errors,
     make_folders,
     map_array,
@@ -260,3 +262,36 @@ def test_removing_a_file_twice_is_no_error(tmp_path):
     remove_file(tmp_path / "file")
     remove_file(tmp_path / "file")
     assert not (tmp_path / "file").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "SEEK_DATA"), reason="this system does not say where holes are")
+def test_data_that_the_file_system_has_not_counted_yet_is_no_hole(tmp_path, monkeypatch):
+    monkeypatch.setattr("colbert_rag.storage.files._MOST_HOLES", 1 << 20)
+    full, hollow = tmp_path / "full", tmp_path / "hollow"
+    full.write_bytes(b"x" * (2 << 20))
+    hollow.write_bytes(b"x" * 4096)
+    os.truncate(hollow, 64 << 20)
+    if hollow.stat().st_blocks * 512 >= 1 << 20:
+        pytest.skip("this file system has no holes")
+
+    def uncounted(path):
+        """As ZFS says between an fsync and the writing of its transaction group."""
+        status = path.stat()
+        return SimpleNamespace(st_size=status.st_size, st_blocks=1, st_mode=status.st_mode)
+
+    check_filled(tmp_path, {full: uncounted(full)})
+    with pytest.raises(CorruptIndexError, match="67,108,864 bytes in files, 4,096 of them on the disk"):
+        check_filled(tmp_path, {hollow: uncounted(hollow)})
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.ENOSPC])
+def test_what_the_machine_lacks_is_no_damage_of_a_file(stored, monkeypatch, number):
+    def fails(*args):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(np, "memmap", fails)
+    with pytest.raises(StorageError, match=r"rows\.npy: cannot be read .* and repeat"):
+        map_rows(*stored)
+    monkeypatch.setattr(np, "memmap", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "EIO")))
+    with pytest.raises(CorruptIndexError):
+        map_rows(*stored)

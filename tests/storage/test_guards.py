@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 from contextlib import closing
 
 import pytest
 
-from colbert_rag.errors import CorruptIndexError
+from colbert_rag.errors import CorruptIndexError, ReadOnlyIndexError
 from colbert_rag.storage.connection import CATALOG, connect
 from colbert_rag.storage.files import check_filled
 from colbert_rag.storage.guards import check_files, check_only_name, check_pages, check_schema, work_bounded
@@ -26,7 +27,10 @@ def test_a_link_beside_the_catalog_is_refused(path, tmp_path, side):
 
 
 def test_a_journal_is_refused_before_sqlite_replays_it(path, folder):
-    path.with_name(path.name + "-journal").write_bytes(b"")
+    journal = path.with_name(path.name + "-journal")
+    journal.write_bytes(b"")
+    check_files(path)
+    journal.write_bytes(b"x")
     with pytest.raises(CorruptIndexError, match="SQLite would replay it"):
         connect(folder, write=False, timeout_s=0.1)
 
@@ -35,7 +39,7 @@ def test_a_second_name_is_refused_unless_a_creation_left_it(path, tmp_path):
     os.link(path, path.with_name(path.name + ".new-1"))
     check_only_name(path)
     os.link(path, tmp_path / "elsewhere")
-    with pytest.raises(CorruptIndexError, match="another name elsewhere"):
+    with pytest.raises(ReadOnlyIndexError, match="another name elsewhere"):
         check_only_name(path)
 
 
@@ -46,11 +50,11 @@ def test_files_that_are_mostly_holes_are_refused(tmp_path):
     os.truncate(hollow, 1 << 30)
     if not hasattr(hollow.stat(), "st_blocks") or hollow.stat().st_blocks * 512 >= 1 << 24:
         pytest.skip("this file system has no holes")
-    check_filled(tmp_path, [full.stat()])
+    check_filled(tmp_path, {full: full.stat()})
     with pytest.raises(CorruptIndexError, match="of them on the disk"):
-        check_filled(tmp_path, [full.stat(), hollow.stat()])
+        check_filled(tmp_path, {full: full.stat(), hollow: hollow.stat()})
     os.truncate(hollow, 60 << 20)
-    check_filled(tmp_path, [full.stat(), hollow.stat()])
+    check_filled(tmp_path, {full: full.stat(), hollow: hollow.stat()})
 
 
 @pytest.mark.parametrize(
@@ -76,3 +80,35 @@ def test_work_without_end_is_interrupted_and_other_work_is_not(path):
         # the bound is gone with its block
         long = endless.replace("FROM n)", "FROM n WHERE x < 2000000)")
         assert connection.execute(long).fetchone() == (2_000_000,)
+
+
+def test_statistics_of_sqlite_are_no_other_schema_and_tables_of_their_name_are(path):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ANALYZE")
+        assert connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_stat1'").fetchone()
+        check_schema(connection, path)
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_master SET sql = sql || ' STRICT' WHERE name = 'sqlite_stat1'")
+        with pytest.raises(CorruptIndexError, match="sqlite_stat1"):
+            check_schema(connection, path)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers here")
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, TimeoutError])
+def test_what_a_signal_raises_during_a_check_reaches_the_user(path, error):
+    def stop(number, frame):
+        raise error
+
+    # some ten seconds; the bound is out of the way
+    slow = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 100000000) SELECT max(x) FROM n"
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            # many pages, so that many steps are allowed
+            connection.execute("CREATE TABLE filler AS SELECT zeroblob(64000000) AS x")
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(error), work_bounded(connection):
+                connection.execute(slow).fetchone()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

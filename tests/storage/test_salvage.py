@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
-from contextlib import closing
+import tempfile
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 
 from colbert_rag import Document, Index
-from colbert_rag.errors import CorruptIndexError, IndexNotFoundError, UnsupportedFormatError
+from colbert_rag.errors import CorruptIndexError, IndexNotFoundError, StorageError, UnsupportedFormatError
 from colbert_rag.storage import Catalog
 from colbert_rag.storage.salvage import salvaging
 from colbert_rag.testing import HashEncoder
@@ -95,6 +99,29 @@ def test_without_a_first_page_no_row_can_be_found(folder):
     path.write_bytes(bytes(16_384) + path.read_bytes()[16_384:])
     with pytest.raises(CorruptIndexError, match="first page"), salvaging(folder):
         pass
+
+
+@contextmanager
+def as_nobody():
+    """Without the rights of root, whom no permission stops."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no POSIX permissions here")
+def test_a_catalog_that_may_not_be_read_is_named_with_its_permissions(folder):
+    with tempfile.TemporaryDirectory() as public:
+        copy = shutil.copytree(folder, Path(public, "index"))
+        for path, mode in ((copy.parent, 0o755), (copy, 0o755), (copy / "catalog.sqlite", 0o000)):
+            path.chmod(mode)
+        words = r"index/catalog\.sqlite: cannot be opened .* permissions are -{10}"
+        with as_nobody(), pytest.raises(StorageError, match=words), salvaging(copy):
+            pass
 
 
 def test_without_a_catalog_there_is_no_index(tmp_path):

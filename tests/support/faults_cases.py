@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
 import os
 import random
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from faults_disk import MARK, Disk, read_log, write_state
@@ -26,7 +28,7 @@ from faults_work import (
 )
 
 from colbert_rag import ColbertRagError, Index
-from colbert_rag.errors import IndexExistsError, StorageError
+from colbert_rag.errors import CorruptIndexError, IndexExistsError, ReadOnlyIndexError, StorageError
 
 __all__ = [
     "check_each",
@@ -112,7 +114,22 @@ def check_power_losses(
     return digests
 
 
-def fail_at_every_call(base: Path, folder: Path, kind: str, number: int, start: int, plan: Plan) -> tuple[int, bool]:
+# SQLite opens a file for reading where it fails to for writing, for whatever reason
+_OPENED_FOR_READING = {ReadOnlyIndexError: "attempt to write a readonly database"}
+# a file that cannot be read is called damaged, by SQLite as by us
+_UNREADABLE = {CorruptIndexError: ""}
+# what a failing call may become, and what its message says
+_ADVICE: dict[int, dict[type[ColbertRagError], str]] = {
+    errno.EIO: {StorageError: "Free space", **_OPENED_FOR_READING, **_UNREADABLE},
+    errno.ENOSPC: {StorageError: "Free space", **_OPENED_FOR_READING, **_UNREADABLE},
+    errno.EACCES: {StorageError: "", ReadOnlyIndexError: "Check the permissions", **_UNREADABLE},
+    errno.EMFILE: {StorageError: "", **_OPENED_FOR_READING, **_UNREADABLE},
+}
+
+
+def fail_at_every_call(
+    base: Path, folder: Path, kind: str, number: int, start: int, plans: Sequence[Plan]
+) -> tuple[int, bool]:
     """Repeat one step on one index while call after call of it fails, until it returns.
 
     Args:
@@ -121,7 +138,7 @@ def fail_at_every_call(base: Path, folder: Path, kind: str, number: int, start: 
         kind: Of the history.
         number: Of the step.
         start: The first call that fails.
-        plan: What a failing call does; its ``at`` is not used.
+        plans: What the failing calls do in turn, the first of them call number 0; ``at`` is not used.
 
     Returns:
         The call that failed last, and whether the step was done without meeting one.
@@ -132,7 +149,8 @@ def fail_at_every_call(base: Path, folder: Path, kind: str, number: int, start: 
     at, is_done = start - 1, False
     while index is None or not is_done:
         at += 1
-        with Armed.on(folder, Plan(plan.action, at, plan.error, plan.classes)) as armed:
+        plan = plans[at % len(plans)]
+        with Armed.on(folder, replace(plan, at=at)) as armed:
             try:
                 if index is None:
                     index = perform(folder, kind, number)
@@ -144,6 +162,7 @@ def fail_at_every_call(base: Path, folder: Path, kind: str, number: int, start: 
                 is_done = True
             except ColbertRagError as err:
                 _expect_in_message(str(folder), err)
+                _expect_advice(plan, err)
         if is_done:
             index = index or open_index(folder)
             break
@@ -160,6 +179,12 @@ def fail_at_every_call(base: Path, folder: Path, kind: str, number: int, start: 
 
 def _expect_in_message(text: str, err: Exception) -> None:
     assert text in str(err), f"the message does not say {text!r}: {err}"
+
+
+def _expect_advice(plan: Plan, err: ColbertRagError) -> None:
+    advice = _ADVICE[plan.error]
+    assert type(err) in advice, f"{errno.errorcode[plan.error]} became {err!r}"
+    _expect_in_message(advice[type(err)], err)
 
 
 def _descriptors() -> list[str]:

@@ -10,11 +10,15 @@ from __future__ import annotations
 import json
 import os
 import random
+import sys
 import time
 import traceback
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +27,7 @@ from stored_index import maxsim
 from colbert_rag import Document, Index, SearchConfig
 from colbert_rag.testing import HashEncoder
 
-__all__ = ["OPTIONS", "Published", "create", "search_until", "searching_process", "writing_process"]
+__all__ = ["OPTIONS", "Published", "Start", "create", "search_until", "searching_process", "writing_process"]
 
 ENCODER = HashEncoder(dim=16)
 WORDS = ["amber", "birch", "cedar", "delta", "ember", "fjord", "glade", "heath"]
@@ -31,6 +35,7 @@ OPTIONS = {"exact": {"exact_tokens": 10**9}, "lists": {"exact_tokens": 100, "pro
 # scores against those of the vectors before they were stored: float16, or 4 bits of 16 dimensions
 TOLERANCE = {"exact": 5e-3, "lists": 0.3}
 N_IDS = 40
+_MOST_START_S = 120
 
 
 def document(number: int, version: int) -> Document:
@@ -145,19 +150,46 @@ def write_until(folder: Path, end: float, seed: str) -> int:
     return commit
 
 
-def searching_process(folder: Path, kind: str, end: float, seed: str) -> None:
+@dataclass(frozen=True)
+class Start:
+    """When the race begins: as soon as every process is ready, however long that takes.
+
+    Attributes:
+        ready: Of all processes of the race.
+        seconds: That the race takes from there.
+    """
+
+    ready: Barrier
+    seconds: float
+
+    def end(self) -> float:
+        """Wait for the others; returns when the race ends."""
+        self.ready.wait(_MOST_START_S)
+        return time.monotonic() + self.seconds
+
+
+def searching_process(folder: Path, kind: str, start: Start, seed: str) -> None:
     """As the target of a process: what happened lies in a file named after it."""
-    _report(folder, lambda: search_until(folder, kind, end, seed))
+
+    def work() -> int:
+        # one search has compiled what later ones use
+        search_until(folder, kind, time.monotonic() + 1e-3, seed)
+        return search_until(folder, kind, start.end(), seed)
+
+    _report(folder, start, work)
 
 
-def writing_process(folder: Path, end: float, seed: str) -> None:
+def writing_process(folder: Path, start: Start, seed: str) -> None:
     """As the target of a process."""
-    _report(folder, lambda: write_until(folder, end, seed))
+    _report(folder, start, lambda: write_until(folder, start.end(), seed))
 
 
-def _report(folder: Path, work) -> None:
+def _report(folder: Path, start: Start, work: Callable[[], int]) -> None:
     try:
         said = str(work())
     except BaseException:
         said = traceback.format_exc()
+        print(said, file=sys.stderr, flush=True)
+        # nobody waits for one that will not come
+        start.ready.abort()
     (folder / f"report-{os.getpid()}").write_text(said)

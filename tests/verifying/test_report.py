@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import sqlite3
 from contextlib import closing
+from itertools import count
 
 import pytest
 import small_index
 from resigning import resign, tamper
 
-from colbert_rag import CorruptIndexError, Index, IndexClosedError, IndexNotFoundError
+from colbert_rag import CorruptIndexError, Index, IndexClosedError, IndexLockedError, IndexNotFoundError, StorageError
+from colbert_rag.storage import copying
 from colbert_rag.storage.rows import content_checksum
+from colbert_rag.verifying import report as verifying_report
 from colbert_rag.verifying import verify_folder
 
 
@@ -390,3 +394,84 @@ def test_damage_of_the_log_is_found_and_nothing_is_lost_without_a_word(original,
     log.write_bytes(content)
     assert any("catalog.sqlite-wal: frame 1 of" in line for line in problems(path))
     assert log.read_bytes() == content
+
+
+def test_an_exception_of_the_users_progress_is_theirs(path):
+    error = ValueError("mine")
+
+    def fail(stage, done, total):
+        raise error
+
+    with pytest.raises(ValueError, match="mine") as caught:
+        verify_folder(path, fail)
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.ENOSPC])
+def test_what_the_machine_lacks_is_no_damage(path, monkeypatch, number):
+    def fails(file, flags):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(copying.os, "open", fails)
+    with pytest.raises(StorageError, match="and repeat"):
+        verify_folder(path)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (sqlite3.OperationalError("database or disk is full"), StorageError),
+        (sqlite3.OperationalError("unable to open database file"), StorageError),
+        (MemoryError(), MemoryError),
+    ],
+)
+def test_a_full_temporary_folder_and_memory_are_no_damage(path, monkeypatch, error, kind):
+    def fails(reading, progress):
+        raise error
+
+    monkeypatch.setattr("colbert_rag.verifying.report.word_problems", fails)
+    with pytest.raises(kind):
+        verify_folder(path)
+
+
+def compact(path):
+    with Index.open(path, small_index.encoder()) as index:
+        index.compact()
+
+
+def test_files_that_a_writer_removes_during_a_look_are_read_all_the_same(path):
+    """The folders of the commit are gone before the first file was read to its end."""
+    stages = []
+
+    def progress(stage, done, total):
+        if not stages:
+            compact(path)
+        stages.append(stage)
+
+    before = len(arrays(path))
+    report = verify_folder(path, progress)
+    assert (report.problems, report.documents, report.files) == ((), 10, before)
+    assert stages.count("verify") == before
+
+
+def test_files_that_a_writer_removes_before_they_are_opened_are_looked_for_again(path, monkeypatch):
+    real, calls = verifying_report.pinned_files, []
+
+    def overtaken(root, state):
+        if not calls:
+            compact(path)
+        calls.append(state.commits)
+        return real(root, state)
+
+    monkeypatch.setattr(verifying_report, "pinned_files", overtaken)
+    report = verify_folder(path)
+    assert (report.problems, report.documents) == ((), 10)
+    assert len(calls) == 2
+
+
+def test_a_writer_that_is_always_faster_is_named_and_not_damage(path, monkeypatch):
+    commits = count()
+    monkeypatch.setattr(verifying_report, "_commits", lambda root: next(commits) + 10**6)
+    shutil.rmtree(next(p for p in path.iterdir() if p.name.startswith("segment-")))
+    with pytest.raises(IndexLockedError, match="merges faster"):
+        verify_folder(path)
