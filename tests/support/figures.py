@@ -14,7 +14,7 @@ class Figures:
 
     Attributes:
         is_torture: Whether the long sizes run.
-        seed: Of every random choice; printed, and set again by ``--seed``.
+        seed: Of every random choice; printed, and set by ``--seed``.
         counts: What was tried and what failed, by name.
     """
 
