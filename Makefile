@@ -10,7 +10,7 @@ demo: $(VENV)/.demo  ## index a real corpus, ask it real questions, print the me
 	$(BIN)/colbert-rag demo
 
 test: $(VENV)/.dev  ## the whole test suite
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=worksteal --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 torture: $(VENV)/.dev  ## hours: the long sizes of the tests that hold the promises; MINUTES=60 shares an hour among them
 	$(BIN)/python tests/torture.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))

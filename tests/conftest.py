@@ -8,6 +8,7 @@ import random
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from figures import Figures
@@ -65,7 +66,20 @@ def pytest_configure(config: pytest.Config) -> None:
     if seed is None:
         # what people change is tried against the same cases every day; new cases are looked for by the long sizes
         seed = random.randrange(2**32) if is_torture else EVERYDAY_SEED
+        # the processes of xdist are given these options
+        config.option.seed = seed
     config.stash[FIGURES] = Figures(is_torture, seed)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if (said := getattr(session.config, "workeroutput", None)) is not None:
+        said["counts"] = dict(session.config.stash[FIGURES].counts)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Of xdist: a process has ended; one that was killed says nothing, and its tests have failed."""
+    node.config.stash[FIGURES].counts.update(getattr(node, "workeroutput", {}).get("counts", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
