@@ -30,6 +30,7 @@ __all__ = [
     "TokenMatch",
     "TokenVectors",
     "VerifyReport",
+    "silent",
 ]
 
 JsonValue: TypeAlias = Any
@@ -45,6 +46,10 @@ Float16Array: TypeAlias = NDArray[np.float16]
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 """``progress(stage, done, total)``: called often; ``total`` is None while it is not known."""
+
+
+def silent(stage: str, done: int, total: int | None) -> None:
+    """The progress of somebody who does not look."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from colbert_rag.errors import CorruptIndexError, ReadOnlyIndexError
-from colbert_rag.storage.files import check_filled
+from colbert_rag.storage.holes import check_filled
 from colbert_rag.storage.schema import SCHEMA
 
 __all__ = [

@@ -119,35 +119,32 @@ def interior(child: int, width: int) -> bytes:
 ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x AS key FROM n"
 BOMB = " ".join(f"CREATE VIEW v{n} AS SELECT a.* FROM v{n - 1} a, v{n - 1} b, v{n - 1} c;" for n in range(1, 30))
 TABLES = [
-    Case("a trigger", "open", script("CREATE TRIGGER t AFTER INSERT ON documents BEGIN DELETE FROM content; END;")),
-    Case(
-        "a trigger on what is deleted",
-        "open",
-        script("CREATE TRIGGER t AFTER DELETE ON documents BEGIN UPDATE state SET next_key = 1; END;"),
-    ),
-    Case("a view instead of tombstones, without end", "open", instead("tombstones", ENDLESS)),
-    Case("a view instead of segments", "open", instead("segments", "SELECT 'segment-1' AS name, '{}' AS record")),
-    Case("a view instead of documents", "open", instead("documents", "SELECT key, text AS id FROM content")),
-    Case("views of views of views", "open", script(f"CREATE VIEW v0 AS SELECT 1 AS x; {BOMB}")),
-    Case("a further table", "open", script("CREATE TABLE more (x);")),
-    Case("a further index", "open", script("CREATE INDEX more ON documents (n_tokens);")),
-    Case("an index over an expression", "open", script("CREATE INDEX more ON content (abs(checksum));")),
-    Case("no table of attributes", "open", script("DROP TABLE attributes;")),
-    Case("no full-text index", "open", script("DROP TABLE fulltext;")),
-    Case("no index over the sources", "open", script("DROP INDEX documents_by_ref;")),
-    Case("tables of any type", "open", declared("content", " STRICT", "")),
-    Case(
-        "a column that is computed", "open", declared("content", "text TEXT NOT NULL", "text TEXT AS (randomblob(9))")
-    ),
-    Case("a default that is computed", "open", declared("state", "codec TEXT", "codec TEXT DEFAULT (randomblob(9))")),
-    Case("another tokenizer", "open", declared("fulltext", "unicode61 remove_diacritics 2", "trigram")),
-    Case(
-        "full text with its content elsewhere", "open", declared("fulltext", "content = ''''", "content = ''content''")
-    ),
-    Case("another virtual table", "open", declared("fulltext", "fts5", "fts5vocab")),
-    Case("a shadow table of another kind", "open", declared("fulltext_data", "block BLOB", "block TEXT AS (id)")),
-    Case("a schema that is no SQL", "open", declared("documents", "CREATE TABLE", "CREATE CREATE")),
-    Case("text in UTF-16", "open", other_encoding),
+    Case(name, "open", make)
+    for name, make in {
+        "a trigger": script("CREATE TRIGGER t AFTER INSERT ON documents BEGIN DELETE FROM content; END;"),
+        "a trigger on what is deleted": script(
+            "CREATE TRIGGER t AFTER DELETE ON documents BEGIN UPDATE state SET next_key = 1; END;"
+        ),
+        "a view instead of tombstones, without end": instead("tombstones", ENDLESS),
+        "a view instead of segments": instead("segments", "SELECT 'segment-1' AS name, '{}' AS record"),
+        "a view instead of documents": instead("documents", "SELECT key, text AS id FROM content"),
+        "views of views of views": script(f"CREATE VIEW v0 AS SELECT 1 AS x; {BOMB}"),
+        "a further table": script("CREATE TABLE more (x);"),
+        "a further index": script("CREATE INDEX more ON documents (n_tokens);"),
+        "an index over an expression": script("CREATE INDEX more ON content (abs(checksum));"),
+        "no table of attributes": script("DROP TABLE attributes;"),
+        "no full-text index": script("DROP TABLE fulltext;"),
+        "no index over the sources": script("DROP INDEX documents_by_ref;"),
+        "tables of any type": declared("content", " STRICT", ""),
+        "a column that is computed": declared("content", "text TEXT NOT NULL", "text TEXT AS (randomblob(9))"),
+        "a default that is computed": declared("state", "codec TEXT", "codec TEXT DEFAULT (randomblob(9))"),
+        "another tokenizer": declared("fulltext", "unicode61 remove_diacritics 2", "trigram"),
+        "full text with its content elsewhere": declared("fulltext", "content = ''''", "content = ''content''"),
+        "another virtual table": declared("fulltext", "fts5", "fts5vocab"),
+        "a shadow table of another kind": declared("fulltext_data", "block BLOB", "block TEXT AS (id)"),
+        "a schema that is no SQL": declared("documents", "CREATE TABLE", "CREATE CREATE"),
+        "text in UTF-16": other_encoding,
+    }.items()
 ]
 
 
