@@ -62,7 +62,7 @@ class Document:
         metadata: What JSON can hold, with string keys; comes back unchanged with every hit.
         heading: Encoded and searched for words ahead of the text, such as a title; never part of a passage.
         ref_id: The id of the source that this document was cut from.
-        extra: What an adapter keeps beside the metadata; not searched, not filtered.
+        extra: What an adapter keeps beside the metadata, 64 MiB as JSON at most; not searched, not filtered.
     """
 
     id: str

@@ -12,6 +12,7 @@ from colbert_rag.errors import CorruptIndexError
 from colbert_rag.filters import Condition, to_sql
 from colbert_rag.storage.connection import CATALOG
 from colbert_rag.storage.full_text import words_of
+from colbert_rag.storage.guards import work_bounded
 from colbert_rag.storage.rows import (
     CONTENT_COLUMNS,
     StoredDocument,
@@ -166,8 +167,10 @@ class Reading:
     def matching(self, condition: Condition) -> list[int]:
         """Keys of the documents that a condition holds for, rising."""
         expression, values = to_sql(condition)
-        rows = self.connection.execute(f"SELECT d.key FROM documents d WHERE {expression} ORDER BY d.key", values)
-        return list(_rising(rows, "documents"))
+        # every value stands for a comparison, which may go through the table of attributes
+        with work_bounded(self.connection, scans=1 + len(values)):
+            rows = self.connection.execute(f"SELECT d.key FROM documents d WHERE {expression} ORDER BY d.key", values)
+            return list(_rising(rows, "documents"))
 
     def bm25(self, query: str, limit: int, allowed: Collection[int] | None = None) -> list[tuple[int, float]]:
         """Keys and BM25 scores of the best documents for the words of a query, best first, ties by id.

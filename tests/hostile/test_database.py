@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from itertools import accumulate
 
 import pytest
 from hostile_case import Case
@@ -84,18 +85,26 @@ def one_root_for_two(one: str, other: str) -> Callable[[HostileIndex], None]:
     return make
 
 
-def circle(table: str, levels: int = 6, width: int = 900) -> Callable[[HostileIndex], None]:
+# what stands behind the child's number: a key as a varint in a table, a record in an index
+TABLE_CELLS = [bytes([0x80 | n >> 7, n & 0x7F]) for n in range(1, 901)]
+# ("n", 40, 1) of the table of attributes, which is an index to SQLite
+ATTRIBUTE_CELLS = [bytes([7, 4, 15, 1, 1]) + b"n\x28\1"] * 250
+
+
+def circle(
+    table: str, levels: int = 6, cells: Sequence[bytes] = TABLE_CELLS, kinds: tuple[int, int | None] = (5, None)
+) -> Callable[[HostileIndex], None]:
     """Pages that name each other: 900 times 900 times ... the same rows, some 10^17 of them in a few pages."""
 
     def make(index: HostileIndex) -> None:
         root = root_page(index, table)
         pages = bytearray(index.catalog.read_bytes())
-        leaf = pages[(root - 1) * PAGE : root * PAGE]
+        leaf = page_of(kinds[1], cells) if kinds[1] else pages[(root - 1) * PAGE : root * PAGE]
         first = len(pages) // PAGE + 1
         children = [first + level for level in range(levels)]
         for level, child in enumerate(children):
             page = root if level == 0 else children[level - 1]
-            node = interior(child, width)
+            node = interior(child, cells, kinds[0])
             if page == root:
                 pages[(root - 1) * PAGE : root * PAGE] = node
             else:
@@ -107,13 +116,18 @@ def circle(table: str, levels: int = 6, width: int = 900) -> Callable[[HostileIn
     return make
 
 
-def interior(child: int, width: int) -> bytes:
-    """An interior page of a table whose every cell names one child (sqlite.org/fileformat2.html, section 1.6)."""
-    cells = [child.to_bytes(4, "big") + bytes([0x80 | n >> 7, n & 0x7F]) for n in range(1, width + 1)]
-    start = PAGE - 6 * width
-    header = b"\x05\0\0" + width.to_bytes(2, "big") + start.to_bytes(2, "big") + b"\0" + child.to_bytes(4, "big")
-    pointers = b"".join((start + 6 * n).to_bytes(2, "big") for n in range(width))
-    return (header + pointers).ljust(start, b"\0") + b"".join(cells)
+def interior(child: int, cells: Sequence[bytes], kind: int) -> bytes:
+    """An interior page of a b-tree whose every cell names one child."""
+    number = child.to_bytes(4, "big")
+    return page_of(kind, [number + cell for cell in cells], number)
+
+
+def page_of(kind: int, cells: Sequence[bytes], last: bytes = b"") -> bytes:
+    """A page of a b-tree (sqlite.org/fileformat2.html, section 1.6)."""
+    start = PAGE - sum(map(len, cells))
+    header = bytes([kind, 0, 0]) + len(cells).to_bytes(2, "big") + start.to_bytes(2, "big") + b"\0" + last
+    places = accumulate(map(len, cells[:-1]), initial=start)
+    return (header + b"".join(place.to_bytes(2, "big") for place in places)).ljust(start, b"\0") + b"".join(cells)
 
 
 ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x AS key FROM n"
@@ -171,6 +185,7 @@ PAGES = [
     Case("tombstones in a circle", "search", circle("tombstones")),
     # what only counts them reads their index
     Case("documents in a circle", "function", circle("documents")),
+    Case("attributes in a circle", "delete by filter", circle("attributes", 7, ATTRIBUTE_CELLS, (2, 10))),
     Case("content in a circle", "verify folder", circle("content")),
     Case("the words' data in a circle", "verify folder", circle("fulltext_data")),
     Case("the words' sizes in a circle", "verify folder", circle("fulltext_docsize")),
