@@ -35,7 +35,7 @@ def test_the_commands_for_people_without_make_are_those_of_the_makefile():
     readme = README.read_text()
     for extras in re.findall(r"-e '(\.\[.*?\])'", makefile):
         assert f"-c constraints.txt -e '{extras}'" in readme
-    test_options = re.search(r"pytest (--cov.*)", makefile)
+    test_options = re.search(r"pytest (-n .*)", makefile)
     assert test_options is not None
     assert f"pytest {test_options.group(1)}" in readme
 
