@@ -31,7 +31,7 @@ def commits(index):
 
 def test_no_commit_of_eight_racing_writers_is_lost(fast_folder, figures):
     Index.create(fast_folder / "index", ENCODER).close()
-    rounds = figures.size(100, 5_000)
+    rounds = figures.size(40, 5_000)
 
     def write(name):
         with Index.open(fast_folder / "index", ENCODER, lock_timeout_s=60) as index:

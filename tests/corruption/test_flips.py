@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 from damage import Damage
 
@@ -41,11 +42,15 @@ def report(outcomes, is_fine):
 def test_every_byte_of_every_array_header_is_found_and_refused(attempt, originals, figures):
     rng = random.Random(figures.seed)
     bits = figures.size(1, 8)
+    arrays = [
+        (kind, name) for kind in ("lists", "exact") for name in files_of(originals[kind]) if name.endswith(".npy")
+    ]
+    if not figures.is_torture:
+        # one file of each array: its header says the same in every segment
+        arrays = list({Path(name).name: (kind, name) for kind, name in reversed(arrays)}.values())
     damages = [
         Damage(kind, name, at=at, bit=bit)
-        for kind in ("exact", "lists")
-        for name in files_of(originals[kind])
-        if name.endswith(".npy")
+        for kind, name in arrays
         for at in range(_HEADER_BYTES)
         for bit in rng.sample(range(8), bits)
     ]

@@ -71,7 +71,7 @@ def test_a_kill_at_any_call_leaves_a_whole_copy_or_none(servers, source, copy, n
         return zip(killed, servers.run(check_killed, source, cases).result(), strict=True)
 
     # names are drawn at random, and with them the length of what is written: a few more for the end of the work
-    points = spread(n_calls, figures.size(175 if action == KILL else 30, n_calls), 4)
+    points = spread(n_calls, figures.size(100 if action == KILL else 30, n_calls), 4)
     outcomes = list(chain.from_iterable(servers.map(run, pieces(points, 10))))
     found = [is_there for _, is_there in outcomes]
     assert all(was_killed for was_killed, _ in outcomes[:-10])

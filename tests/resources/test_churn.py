@@ -63,7 +63,7 @@ def fresh_bytes(folder, kind, documents):
 @pytest.mark.parametrize("kind", OPTIONS)
 def test_upserts_of_the_same_documents_leave_less_than_three_fresh_indexes(kind, fast_folder, figures):
     rng, versions = random.Random(figures.seed), dict.fromkeys(range(N), 0)
-    rounds = figures.size(500, 10_000)
+    rounds = figures.size(200, 10_000)
     with Index.create(fast_folder / "index", ENCODER, **OPTIONS[kind]) as index:
         index.add([document(*item) for item in versions.items()])
         for _ in range(rounds):
