@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from colbert_rag.codec.grid import Grid, grid
 from colbert_rag.kernels import token_similarities
+from colbert_rag.kernels.layout import LANES
 from colbert_rag.types import Float32Array
 
 __all__ = ["Codec", "EncodedTokens", "QuantisedQuery"]
@@ -49,7 +50,8 @@ class QuantisedQuery:
 
     Attributes:
         rotated: ``(Q, D) float32``.
-        integers: ``(Q * packed D,) int16``, flat, padded with zeros to whole bytes of codes.
+        integers: ``(Q * P,) int16``, flat; P is the dimensions of a row of codes, padded with zeros to a multiple of
+            ``kernels.layout.LANES``.
         scale: ``(Q,) float32``: integers times this give ``rotated``.
     """
 
@@ -140,7 +142,7 @@ class Codec:
         top = np.abs(rotated).max(axis=1)
         scale = np.where(top > 0, top / _QUERY_TOP, 1).astype(np.float32)
         packed_dim = self.code_bytes * 8 // self.bits
-        integers = np.zeros((len(query), packed_dim), np.int16)
+        integers = np.zeros((len(query), -(-packed_dim // LANES) * LANES), np.int16)
         integers[:, : self.dim] = np.round(rotated / scale[:, None])
         return QuantisedQuery(rotated, integers.reshape(-1), scale)
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from colbert_rag.kernels.layout import WIDTH
 from colbert_rag.types import Float32Array
 
 __all__ = ["blocked_query", "maxsim", "token_similarities"]
@@ -17,8 +18,6 @@ _CHUNK_TOKENS = 16_384
 
 def blocked_query(query: Float32Array) -> Float32Array:
     """The query as ``cpu.dot_scores`` reads it: flat ``(ceil(Q / WIDTH), D, WIDTH)``, padded with zeros."""
-    from colbert_rag.kernels.cpu import WIDTH
-
     n_query, dim = query.shape
     n_blocks = max(1, -(-n_query // WIDTH))
     padded = np.zeros((n_blocks * WIDTH, dim), np.float32)

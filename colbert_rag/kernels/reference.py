@@ -23,6 +23,7 @@ __all__ = [
     "probe",
     "quantise",
     "residual_scores",
+    "score_table",
     "unpack_codes",
 ]
 
@@ -81,6 +82,25 @@ def dot_scores(query: Float32Array, vectors: Float32Array, starts: IntArray, end
 def dot_table(query: Float32Array, vectors: Float32Array) -> Float32Array:
     """Every vector with every query token: ``(Q, D)`` and ``(T, D)`` give ``(T, Q) float32``."""
     return vectors @ query.T
+
+
+def score_table(centroid_scores: Float32Array, reach: float, width: int) -> ByteArray:
+    """Centroid scores as bytes, in the blocks of query tokens that the kernels read.
+
+    Args:
+        centroid_scores: ``(K, Q) float32``.
+        reach: How far below the best centroid of a query token the table still tells centroids apart.
+        width: W, query tokens per block.
+
+    Returns:
+        ``(ceil(Q / W), K, W) uint8``: 255 is the best centroid of each query token, 0 is ``reach`` below it or worse,
+        and whatever fills up the last block.
+    """
+    k, n_query = centroid_scores.shape
+    floor = centroid_scores.max(axis=0) - np.float32(reach)
+    padded = np.zeros((k, -(-n_query // width) * width), np.uint8)
+    padded[:, :n_query] = np.clip((centroid_scores - floor) * np.float32(255 / reach), 0, 255)
+    return np.ascontiguousarray(padded.reshape(k, -1, width).transpose(1, 0, 2))
 
 
 def approximate_scores(
@@ -176,11 +196,12 @@ def residual_scores(
     query: NDArray[np.int16],
     query_scale: Float32Array,
     centroid_scores: Float32Array,
+    table: ByteArray,
     tokens: tuple[NDArray[np.unsignedinteger], ByteArray, ByteArray],
     documents: tuple[IntArray, IntArray],
     grid: QuantiserGrid,
     bits: int,
-    slack: float = np.inf,
+    slack: int = 255,
 ) -> Float32Array:
     """MaxSim with compressed tokens, without rebuilding their vectors.
 
@@ -191,12 +212,13 @@ def residual_scores(
         query: ``(Q, D) int16``: the query divided by ``query_scale`` and rounded.
         query_scale: ``(Q,) float32``.
         centroid_scores: ``(K, Q) float32``.
+        table: ``(B, K, W) uint8``: the same, quantised, see :func:`score_table`.
         tokens: Centroid ids ``(T,)``, packed codes ``(T, B) uint8``, factors ``(T, 2) uint8``.
         documents: Starts and ends, ``(N,) int64`` each.
         grid: As in :func:`quantise`.
         bits: 1, 2, 4 or 8.
-        slack: A token is passed over when for no query token its centroid's score comes within this
-            of the best similarity of the tokens before it; infinite: no token is.
+        slack: For a query token those tokens of a document count whose table entry comes within this of the
+            document's best; 255: all do.
 
     Returns:
         ``(N,) float32``.
@@ -208,11 +230,9 @@ def residual_scores(
     similarity = (centroid_scores[centroid_ids] + scales * (query_scale * dots)) * grid.norms[factors[:, 1]][:, None]
     total = np.empty(len(documents[0]), np.float32)
     for n, (start, end) in enumerate(zip(*documents, strict=True)):
-        best = np.full(query.shape[0], -np.inf, np.float32)
-        for i in range(start, end):
-            if (centroid_scores[centroid_ids[i]] + np.float32(slack) > best).any():
-                best = np.maximum(best, similarity[i])
-        total[n] = best.sum()
+        entries = np.concatenate(list(table[:, centroid_ids[start:end]]), axis=1)[:, : len(query)].astype(int)
+        counts = entries + slack >= entries.max(axis=0)
+        total[n] = np.where(counts, similarity[start:end], -np.inf).max(axis=0).sum()
     return total
 
 

@@ -7,19 +7,22 @@ is probed.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from colbert_rag.errors import CorruptIndexError
+from colbert_rag.kernels.layout import WIDTH
 from colbert_rag.search.snapshot import SegmentView
 from colbert_rag.search.workers import Workers
 from colbert_rag.types import Float32Array
 
-__all__ = ["approximate", "keep_best", "probed_centroids", "score_table"]
+__all__ = ["approximate", "keep_best", "probed_centroids", "score_table", "table_steps"]
 
 # a centroid that is this much worse than the best one cannot win a query token; the rest of the
 # table's 256 steps then lie where the winners are
-_RANGE = 0.8
+_REACH = np.float32(0.8)
 
 
 def score_table(centroid_scores: Float32Array) -> NDArray[np.uint8]:
@@ -30,21 +33,20 @@ def score_table(centroid_scores: Float32Array) -> NDArray[np.uint8]:
 
     Returns:
         ``(ceil(Q / WIDTH), K, WIDTH) uint8``: 255 is the best centroid of each query token, 0 is
-        ``_RANGE`` below it or worse. A sum of entries differs from the sum of scores by a constant
+        ``_REACH`` below it or worse. A sum of entries differs from the sum of scores by a constant
         of the query, which leaves the order as it is.
     """
-    from colbert_rag.kernels.cpu import WIDTH
+    from colbert_rag.kernels import cpu
 
     k, n_query = centroid_scores.shape
-    n_blocks = max(1, -(-n_query // WIDTH))
-    table = np.zeros((n_blocks, k, WIDTH), np.uint8)
-    floor = centroid_scores.max(axis=0) - np.float32(_RANGE)
-    scaled = (centroid_scores - floor) * np.float32(255 / _RANGE)
-    np.clip(scaled, 0, 255, out=scaled)
-    for block in range(n_blocks):
-        part = scaled[:, block * WIDTH : (block + 1) * WIDTH]
-        table[block, :, : part.shape[1]] = part
+    table = np.empty((max(1, -(-n_query // WIDTH)), k, WIDTH), np.uint8)
+    cpu.score_table(centroid_scores, _REACH, table)
     return table
+
+
+def table_steps(similarity: float) -> np.uint8:
+    """A difference of similarities in steps of the table; 255 stands for all that reach so far or farther."""
+    return np.uint8(np.rint(min(similarity, float(_REACH)) * 255 / float(_REACH)))
 
 
 def probed_centroids(centroid_scores: Float32Array, n_probe: int) -> NDArray[np.int64]:
@@ -70,8 +72,9 @@ def approximate(
     """
     positions = _probe(view, centroids)
     if positions is None or len(positions) < min(least, view.n_alive):
-        positions = np.arange(view.segment.record.n_documents) if view.alive is None else np.flatnonzero(view.alive)
-    return positions, _scores(view, table, positions, workers)
+        return view.live, _scores(view, table, *view.bounds, workers)
+    offsets = view.segment.doc_offsets
+    return positions, _scores(view, table, offsets[positions], offsets[positions + 1], workers)
 
 
 def _probe(view: SegmentView, centroids: NDArray[np.int64]) -> NDArray[np.int64] | None:
@@ -90,13 +93,16 @@ def _probe(view: SegmentView, centroids: NDArray[np.int64]) -> NDArray[np.int64]
 
 
 def _scores(
-    view: SegmentView, table: NDArray[np.uint8], positions: NDArray[np.int64], workers: Workers
+    view: SegmentView,
+    table: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    workers: Workers,
 ) -> NDArray[np.uint32]:
     from colbert_rag.kernels import cpu
 
     ids = view.segment.columns["centroid_ids"]
-    starts, ends = view.segment.doc_offsets[positions], view.segment.doc_offsets[positions + 1]
-    scores = np.empty(len(positions), np.uint32)
+    scores = np.empty(len(starts), np.uint32)
 
     def score(part: slice) -> None:
         cpu.approximate_scores(table, ids, starts[part], ends[part], scores[part])
@@ -105,7 +111,7 @@ def _scores(
     return scores
 
 
-def keep_best(scores: NDArray[np.uint32], n: int) -> NDArray[np.int64]:
+def keep_best(scores: NDArray[Any], n: int) -> NDArray[np.int64]:
     """Indices of the best ``n`` and of whatever ties with the last of them."""
     if n >= len(scores):
         return np.arange(len(scores))

@@ -12,6 +12,7 @@ import pytest
 import colbert_rag
 from colbert_rag.codec.grid import BITS, grid
 from colbert_rag.kernels import cpu, reference
+from colbert_rag.kernels.layout import LANES, WIDTH
 from colbert_rag.kernels.maxsim import blocked_query
 
 DIMS = (8, 48, 96, 100, 128)
@@ -23,10 +24,10 @@ K = 50
 
 def table_of(rng, n_query):
     """A uint8 table in blocks, padded with zeros as the kernel wants it."""
-    n_blocks = -(-n_query // cpu.WIDTH)
-    table = rng.integers(0, 256, (n_blocks, K, cpu.WIDTH), np.uint8)
-    for q in range(n_query, n_blocks * cpu.WIDTH):
-        table[q // cpu.WIDTH, :, q % cpu.WIDTH] = 0
+    n_blocks = -(-n_query // WIDTH)
+    table = rng.integers(0, 256, (n_blocks, K, WIDTH), np.uint8)
+    for q in range(n_query, n_blocks * WIDTH):
+        table[q // WIDTH, :, q % WIDTH] = 0
     return table
 
 
@@ -37,19 +38,21 @@ def compressed(rng, n_tokens, dim, bits, ids=np.uint16):
 
 
 def asked(rng, n_query, dim, bits):
-    """An integer query, padded to whole bytes, its scale, and the centroid scores."""
+    """An integer query, padded for the kernel, its scale, the centroid scores, and a table."""
     query = rng.integers(-8191, 8192, (n_query, dim)).astype(np.int16)
-    padded = np.zeros((n_query, -(-dim * bits // 8) * 8 // bits), np.int16)
+    row = -(-dim * bits // 8) * 8 // bits
+    padded = np.zeros((n_query, -(-row // LANES) * LANES), np.int16)
     padded[:, :dim] = query
     scale = rng.uniform(1e-5, 1e-4, n_query).astype(np.float32)
-    return query, padded.reshape(-1), scale, rng.uniform(-1, 1, (K, n_query)).astype(np.float32)
+    centroid_scores = rng.uniform(-1, 1, (K, n_query)).astype(np.float32)
+    return query, padded.reshape(-1), scale, centroid_scores, table_of(rng, n_query)
 
 
-def fast_residual_scores(flat, scale, centroid_scores, tokens, starts, ends, bits, dim, slack=np.inf):
+def fast_residual_scores(flat, scale, centroid_scores, table, tokens, starts, ends, bits, dim, slack=255):
     g = grid(bits, dim)
     out = np.full(len(starts), np.nan, np.float32)
-    tables = (g.byte_levels, g.scales, g.norms, np.float32(slack))
-    cpu.residual_scores(flat, scale, centroid_scores, *tables, *tokens, starts, ends, out)
+    levels = (g.byte_levels, g.scales, g.norms)
+    cpu.residual_scores(flat, scale, centroid_scores, table, np.uint8(slack), *levels, *tokens, starts, ends, out)
     return out
 
 
@@ -93,11 +96,24 @@ def test_approximate_scores_find_the_best_token_at_every_place_of_a_document(rng
         for place in range(length):
             ids = np.ones(length, np.uint16)
             ids[place] = 0
-            table = np.zeros((1, K, cpu.WIDTH), np.uint8)
+            table = np.zeros((1, K, WIDTH), np.uint8)
             table[0, 0], table[0, 1] = 200, 7
             out = np.zeros(1, np.uint32)
             cpu.approximate_scores(table, ids, np.array([0]), np.array([length]), out)
-            assert out[0] == 200 * cpu.WIDTH
+            assert out[0] == 200 * WIDTH
+
+
+@pytest.mark.parametrize("n_query", QUERIES)
+def test_a_score_table_equals_the_reference(rng, n_query):
+    """Rounding may fall on two sides of a step."""
+    scores = rng.uniform(-1, 1, (K, n_query)).astype(np.float32)
+    found = np.full((-(-n_query // WIDTH), K, WIDTH), 77, np.uint8)
+    cpu.score_table(scores, np.float32(0.8), found)
+    expected = reference.score_table(scores, 0.8, WIDTH)
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    assert (found.max(axis=1).reshape(-1)[:n_query] >= 254).all()
+    assert not found.transpose(0, 2, 1).reshape(-1, K)[n_query:].any()
 
 
 @pytest.mark.parametrize("bits", BITS)
@@ -106,24 +122,23 @@ def test_residual_scores_equal_the_reference(rng, bounds, dim, bits):
     for ids, n_query, n in [(ids, q, n) for ids in IDS for q in QUERIES for n in DOCUMENTS]:
         starts, ends = bounds(n)
         tokens = compressed(rng, max(ends, default=0), dim, bits, ids)
-        query, flat, scale, centroid_scores = asked(rng, n_query, dim, bits)
-        found = fast_residual_scores(flat, scale, centroid_scores, tokens, starts, ends, bits, dim)
-        expected = reference.residual_scores(
-            query, scale, centroid_scores, tokens, (starts, ends), grid(bits, dim), bits
-        )
+        query, flat, scale, *scores = asked(rng, n_query, dim, bits)
+        found = fast_residual_scores(flat, scale, *scores, tokens, starts, ends, bits, dim)
+        expected = reference.residual_scores(query, scale, *scores, tokens, (starts, ends), grid(bits, dim), bits)
         np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-5 * n_query)
 
 
-@pytest.mark.parametrize("slack", [0.0, 0.1, 0.5])
-def test_residual_scores_pass_over_the_same_tokens_as_the_reference(rng, bounds, slack):
+@pytest.mark.parametrize("slack", [0, 1, 30, 200, 254])
+@pytest.mark.parametrize("n_query", QUERIES)
+def test_residual_scores_pass_over_the_same_tokens_as_the_reference(rng, bounds, n_query, slack):
     dim, bits = 96, 4
     starts, ends = bounds(7)
     tokens = compressed(rng, max(ends), dim, bits)
-    query, flat, scale, centroid_scores = asked(rng, 31, dim, bits)
-    found = fast_residual_scores(flat, scale, centroid_scores, tokens, starts, ends, bits, dim, slack)
+    query, flat, scale, *scores = asked(rng, n_query, dim, bits)
+    found = fast_residual_scores(flat, scale, *scores, tokens, starts, ends, bits, dim, slack)
     documents = (starts, ends)
-    expected = reference.residual_scores(query, scale, centroid_scores, tokens, documents, grid(bits, dim), bits, slack)
-    complete = reference.residual_scores(query, scale, centroid_scores, tokens, documents, grid(bits, dim), bits)
+    expected = reference.residual_scores(query, scale, *scores, tokens, documents, grid(bits, dim), bits, slack)
+    complete = reference.residual_scores(query, scale, *scores, tokens, documents, grid(bits, dim), bits)
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-3)
     assert (expected <= complete).all()
 
@@ -132,11 +147,12 @@ def test_residual_scores_hold_the_largest_integers_of_1024_dimensions():
     """The sum of 1,024 products of the largest query and level numbers does not wrap around."""
     dim, bits = 1024, 8
     g = grid(bits, dim)
+    table = np.zeros((1, 1, WIDTH), np.uint8)
     flat = np.full(dim, 8191, np.int16)
     tokens = (np.zeros(1, np.uint16), np.full((1, dim), 255, np.uint8), np.array([[255, 0]], np.uint8))
     one = np.ones(1, np.float32)
     zero = np.zeros((1, 1), np.float32)
-    found = fast_residual_scores(flat, one, zero, tokens, np.array([0]), np.array([1]), bits, dim)
+    found = fast_residual_scores(flat, one, zero, table, tokens, np.array([0]), np.array([1]), bits, dim)
     expected = dim * 8191.0 * int(g.levels[-1]) * float(g.scales[255]) * float(g.norms[0])
     np.testing.assert_allclose(found, [expected], rtol=1e-5)
 
@@ -184,9 +200,9 @@ def test_equal_documents_have_bit_equal_scores_wherever_they_lie(rng, unit_rows,
         position += filler + length
     starts = np.array(starts, np.int64)
     packed = tuple(np.concatenate(columns) for columns in zip(*token_pieces, strict=True))
-    _, flat, scale, centroid_scores = asked(rng, n_query, dim, bits)
+    _, flat, scale, *scores = asked(rng, n_query, dim, bits)
     exact = fast_dot_scores(unit_rows(n_query, dim), np.concatenate(pieces), starts, starts + length)
-    fast = fast_residual_scores(flat, scale, centroid_scores, packed, starts, starts + length, bits, dim)
+    fast = fast_residual_scores(flat, scale, *scores, packed, starts, starts + length, bits, dim)
     assert len(exact) == len(fast) == copies
     assert len(set(exact.view(np.uint32).tolist())) == 1
     assert len(set(fast.view(np.uint32).tolist())) == 1
@@ -305,7 +321,7 @@ def test_kernels_read_read_only_memory_maps(rng, unit_rows, bounds, mapped):
     n_tokens, bits, dim = int(ends.max()), 4, 96
     query, vectors = unit_rows(33, dim), unit_rows(n_tokens, dim)
     tokens = compressed(rng, n_tokens, dim, bits)
-    _, flat, scale, centroid_scores = asked(rng, 33, dim, bits)
+    _, flat, scale, *scores = asked(rng, 33, dim, bits)
     table = table_of(rng, 33)
     approximate = np.full((2, 7), 9, np.uint32)
     for out, ids in zip(approximate, (tokens[0], mapped(tokens[0])), strict=True):
@@ -316,10 +332,10 @@ def test_kernels_read_read_only_memory_maps(rng, unit_rows, bounds, mapped):
         fast_dot_scores(query, vectors, starts, ends),
         fast_dot_scores(query, mapped(vectors), mapped(starts), mapped(ends)),
     )
-    in_memory = fast_residual_scores(flat, scale, centroid_scores, tokens, starts, ends, bits, dim)
+    in_memory = fast_residual_scores(flat, scale, *scores, tokens, starts, ends, bits, dim)
     from_disk = tuple(mapped(column) for column in tokens)
     np.testing.assert_array_equal(
-        in_memory, fast_residual_scores(flat, scale, centroid_scores, from_disk, starts, ends, bits, dim)
+        in_memory, fast_residual_scores(flat, scale, *scores, from_disk, starts, ends, bits, dim)
     )
 
 

@@ -55,10 +55,10 @@ def test_scores_of_compressed_tokens_equal_those_of_their_rebuilt_vectors(rng, u
     scale = np.full(5, 1e-4, np.float32)
     floats = query * scale[:, None].astype(np.float64)
     documents = np.array([0, 10, 25]), np.array([10, 25, 40])
-    found = reference.residual_scores(
-        query, scale, (centroids @ floats.T).astype(np.float32), (ids.astype(np.uint16), codes, factors),
-        documents, g, bits,
-    )  # fmt: skip
+    centroid_scores = (centroids @ floats.T).astype(np.float32)
+    table = reference.score_table(centroid_scores, 0.8, 32)
+    tokens = (ids.astype(np.uint16), codes, factors)
+    found = reference.residual_scores(query, scale, centroid_scores, table, tokens, documents, g, bits)
     expected = [(rebuilt[a:b] @ floats.T).max(axis=0).sum() for a, b in zip(*documents, strict=True)]
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from colbert_rag.kernels import reference
-from colbert_rag.kernels.cpu import WIDTH
+from colbert_rag.kernels.layout import WIDTH
 from colbert_rag.search.candidates import approximate, keep_best, probed_centroids, score_table
 
 
