@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbert_rag.codec import Codec, QuantisedQuery
-from colbert_rag.kernels import maxsim, token_similarities
+from colbert_rag.kernels import blocked_query, maxsim
 from colbert_rag.search.candidates import approximate, keep_best, probed_centroids, score_table, table_steps
 from colbert_rag.search.snapshot import SegmentView, Snapshot
 from colbert_rag.search.workers import Workers
@@ -97,11 +97,13 @@ def _search_compressed(
 
 
 def _centroid_scores(codec: Codec, query: QuantisedQuery, workers: Workers) -> Float32Array:
-    rows = np.arange(codec.n_centroids)
+    from colbert_rag.kernels import cpu
+
+    rows, blocked = np.arange(codec.n_centroids), blocked_query(query.rotated)
     scores = np.empty((len(rows), len(query.scale)), np.float32)
 
     def score(part: slice) -> None:
-        scores[part] = token_similarities(query.rotated, codec.centroids[part])
+        cpu.dot_table(blocked, codec.centroids[part], scores[part])
 
     workers.spread(score, rows, rows + 1, _TOKENS_PER_THREAD)
     return scores

@@ -174,6 +174,28 @@ def test_dot_scores_of_odd_dimensions_equal_the_reference(unit_rows, bounds):
         np.testing.assert_allclose(found, reference.dot_scores(query, vectors, starts, ends), atol=1e-4)
 
 
+@pytest.mark.parametrize("dim", [1, 7, 8, 9, 128])
+def test_float16_scores_are_those_of_the_same_numbers_in_float32(unit_rows, bounds, dim):
+    starts, ends = bounds(7)
+    query = unit_rows(33, dim)
+    halves = unit_rows(int(ends.max()), dim).astype(np.float16)
+    singles = halves.astype(np.float32)
+    found = fast_dot_scores(query, halves.view(np.uint16), starts, ends)
+    np.testing.assert_array_equal(found, fast_dot_scores(query, singles, starts, ends))
+    tables = [np.full((len(halves), 33), np.nan, np.float32) for _ in range(2)]
+    for vectors, table in zip((halves.view(np.uint16), singles), tables, strict=True):
+        cpu.dot_table(blocked_query(query), vectors, table)
+    np.testing.assert_array_equal(*tables)
+
+
+def test_every_finite_float16_is_widened_exactly():
+    numbers = np.arange(1 << 16, dtype=np.uint16)
+    numbers = numbers[np.isfinite(numbers.view(np.float16))]
+    table = np.full((len(numbers), 1), np.nan, np.float32)
+    cpu.dot_table(blocked_query(np.ones((1, 1), np.float32)), numbers[:, None], table)
+    np.testing.assert_array_equal(table[:, 0], numbers.view(np.float16).astype(np.float32))
+
+
 @pytest.mark.parametrize("dim", [1, 3, *DIMS])
 def test_dot_table_equals_the_reference(unit_rows, mapped, dim):
     for n_query, n in [(q, n) for q in QUERIES for n in (0, 1, 33)]:
