@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test torture check format clean
+.PHONY: demo test torture bench check format clean
 
 demo: $(VENV)/.demo  ## index a real corpus, ask it real questions, print the measured table
 	$(BIN)/colbert-rag demo
@@ -14,6 +14,9 @@ test: $(VENV)/.dev  ## the whole test suite
 
 torture: $(VENV)/.dev  ## hours: the long sizes of the tests that hold the promises; MINUTES=60 shares an hour among them
 	$(BIN)/python tests/torture.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
+bench: $(VENV)/.dev  ## speed behind a gate of quality, beside peers; ONLY="search peers" DATA="FOLDER …" choose
+	$(BIN)/python tests/benchmarks/run.py $(if $(ONLY),--only $(ONLY)) $(if $(DATA),--data $(DATA))
 
 check: $(VENV)/.dev  ## format, lint and strict types
 	$(BIN)/ruff format --check .

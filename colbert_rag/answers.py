@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from colbert_rag.attempts import read_newest
 from colbert_rag.callers import caller_errors_raised
-from colbert_rag.errors import CorruptIndexError
 from colbert_rag.evidence import BestTokens, best_tokens, find_passages
 from colbert_rag.rankings import Question, Scope, Scored, exact_scores, rankings, relevance_of
 from colbert_rag.search import Snapshot, Workers, narrowed, open_snapshot, word_passages
@@ -22,11 +21,6 @@ from colbert_rag.storage import Catalog, Reading, words_of
 from colbert_rag.types import Document, Hit, Mode, Passage, SearchConfig
 
 __all__ = ["Answers"]
-
-# a reader that meets a merge maps the newer commit instead; merges are rarer than this many in a row
-_ATTEMPTS = 5
-
-R = TypeVar("R")
 
 
 class Answers:
@@ -73,7 +67,7 @@ class Answers:
             return _filled(scope, questions, rankings(scope, questions, k, mode, config), mode, config)
 
         with caller_errors_raised():
-            return self._read(answer)
+            return read_newest(self._catalog, answer)
 
     def search_aligned(
         self, question: Question, k: int, mode: Mode, chosen: CheckedFilter | None, config: SearchConfig
@@ -97,7 +91,7 @@ class Answers:
             return [(hit, matched[key]) for key, hit in zip(keys, hits, strict=True)]
 
         with caller_errors_raised():
-            return self._read(answer)
+            return read_newest(self._catalog, answer)
 
     def _scope(self, reading: Reading, commits: int, chosen: CheckedFilter | None) -> Scope:
         if chosen is None:
@@ -115,22 +109,6 @@ class Answers:
             return made[0]
 
         return snapshot
-
-    def _read(self, answer: Callable[[Reading, int], R]) -> R:
-        for attempt in range(_ATTEMPTS):
-            with self._catalog.reading() as reading:
-                commits = reading.commits()
-                try:
-                    return answer(reading, commits)
-                except CorruptIndexError:
-                    # a merge may have removed a file between our reading of the catalog and our mapping of it
-                    if attempt + 1 == _ATTEMPTS or not self._has_moved_on(commits):
-                        raise
-        raise AssertionError("unreachable")
-
-    def _has_moved_on(self, commits: int) -> bool:
-        with self._catalog.reading() as reading:
-            return reading.commits() > commits
 
     def _current(self, reading: Reading, commits: int) -> Snapshot:
         with self._guard:

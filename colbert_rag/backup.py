@@ -6,17 +6,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
+from colbert_rag.attempts import read_newest
 from colbert_rag.errors import CorruptIndexError, IndexExistsError
-from colbert_rag.storage import Catalog, CatalogState
+from colbert_rag.storage import Catalog, CatalogState, Reading
 from colbert_rag.storage.copying import appearing_folder, copy_catalog, copy_file, open_file
 from colbert_rag.storage.files import make_folder, sync_folder
 from colbert_rag.types import BackupReport, Progress
 from colbert_rag.verifying import verify_folder
 
 __all__ = ["backup_index"]
-
-# a merge may remove a file between our reading of the catalog and our opening it; rarer than this many in a row
-_ATTEMPTS = 5
 
 _Pinned = list[tuple[Path, BinaryIO]]
 
@@ -39,8 +37,9 @@ def backup_index(root: Path, catalog: Catalog, target: Path, progress: Progress)
         if not report.ok:
             found = "; ".join(report.problems[:5])
             msg = (
-                f"{root}: a copy of it is not sound, so none was kept: {found}. Restore the index from an older "
-                f"backup, or build a new one from what is sound: colbert-rag restore {root} NEW"
+                f"{root}: a copy of it is not sound, so none was kept: {found}. Run: colbert-rag verify {root}. If "
+                f"that finds nothing, the disk of the copy fails: choose another. Otherwise restore an older backup, "
+                f"or build a new index from what is sound: colbert-rag restore {root} NEW"
             )
             raise CorruptIndexError(msg)
     return BackupReport(str(target), report.documents, report.files, report.bytes)
@@ -48,23 +47,13 @@ def backup_index(root: Path, catalog: Catalog, target: Path, progress: Progress)
 
 def _copy_catalog(root: Path, catalog: Catalog, building: Path, files: ExitStack, progress: Progress) -> _Pinned:
     """Copy the newest commit's rows and hold its files open, so that they can be copied after the transaction."""
-    for attempt in range(_ATTEMPTS):
-        with catalog.reading() as reading:
-            state = catalog.state(reading)
-            try:
-                pinned = _pin(root, state, files)
-            except CorruptIndexError:
-                if attempt + 1 == _ATTEMPTS or not _has_moved_on(catalog, state.commits):
-                    raise
-                continue
-            copy_catalog(reading, building, progress)
-            return pinned
-    raise AssertionError("unreachable")
 
+    def copy(reading: Reading, _: int) -> _Pinned:
+        pinned = _pin(root, catalog.state(reading), files)
+        copy_catalog(reading, building, progress)
+        return pinned
 
-def _has_moved_on(catalog: Catalog, commits: int) -> bool:
-    with catalog.reading() as reading:
-        return reading.commits() > commits
+    return read_newest(catalog, copy)
 
 
 def _pin(root: Path, state: CatalogState, files: ExitStack) -> _Pinned:

@@ -20,7 +20,7 @@ from colbert_rag.ingest import write_session
 from colbert_rag.inspection import index_info
 from colbert_rag.models import NO_MODEL, check_dim, check_model_is_there, check_same_model, encoder_for, model_record
 from colbert_rag.selection import CheckedFilter, Filter, checked_filter, selected_keys
-from colbert_rag.storage import Catalog, IndexSettings, create_catalog
+from colbert_rag.storage import Catalog, IndexSettings, Reading, create_catalog
 from colbert_rag.types import (
     BackupReport,
     Document,
@@ -35,6 +35,7 @@ from colbert_rag.types import (
     TextEncoder,
     TokenVectors,
     VerifyReport,
+    silent,
 )
 from colbert_rag.validation import check_create_options, check_ids, check_limit, check_pool_factor, check_timeout
 from colbert_rag.verifying import verify_index
@@ -147,8 +148,7 @@ class Index:
         folder = Path(path).absolute()
         catalog = Catalog(folder, read_only=read_only, lock_timeout_s=lock_timeout_s)
         try:
-            with catalog.reading() as reading:
-                settings = catalog.state(reading).settings
+            settings = catalog.read(catalog.state).settings
             chosen = None
             if encoder is not None:
                 chosen = encoder_for(encoder)
@@ -287,7 +287,7 @@ class Index:
         def encode(chunk: Sequence[Document], _: Progress) -> list[TokenVectors]:
             return [vectors.pop(document.id) for document in chunk]
 
-        return write_documents(self._path, self._catalog, stripped(), encode, progress or _silent, replace=False)
+        return write_documents(self._path, self._catalog, stripped(), encode, progress or silent, replace=False)
 
     def _write(
         self,
@@ -306,7 +306,7 @@ class Index:
             self._catalog,
             documents,
             encode,
-            progress or _silent,
+            progress or silent,
             commit_every=commit_every,
             replace=replace,
             replacing=replacing,
@@ -331,7 +331,7 @@ class Index:
             raise InvalidDocumentError(msg)
         wanted = [] if ids is None else list(dict.fromkeys(check_ids(ids)))
         chosen = None if filter is None else checked_filter(filter)
-        with caller_errors_raised(), write_session(self._path, self._catalog, _silent) as session:
+        with caller_errors_raised(), write_session(self._path, self._catalog, silent) as session:
             deleted = session.delete(wanted) if chosen is None else session.delete_matching(chosen)
             session.finish()
         return deleted
@@ -342,7 +342,7 @@ class Index:
         Raises:
             IndexLockedError: another writer holds the index.
         """
-        with write_session(self._path, self._catalog, progress or _silent) as session:
+        with write_session(self._path, self._catalog, progress or silent) as session:
             session.compact()
         self._catalog.vacuum()
 
@@ -354,18 +354,18 @@ class Index:
     def get_many(self, ids: Iterable[str]) -> list[Document]:
         """The documents with these ids, in the order of the ids; unknown ids are left out."""
         wanted = check_ids(ids)
-        with self._catalog.reading() as reading:
-            rows = reading.find(list(dict.fromkeys(wanted)))
-            documents = reading.documents([row.key for row in rows])
+
+        def found(reading: Reading) -> dict[int, Document]:
+            return reading.documents([row.key for row in reading.find(list(dict.fromkeys(wanted)))])
+
+        documents = self._catalog.read(found)
         by_id = {document.id: document for document in documents.values()}
         return [by_id[i] for i in wanted if i in by_id]
 
     def ids(self) -> Iterator[str]:
         """Every id, rising, as of one commit."""
         # read whole: a transaction that waits on its caller would hold up every later write
-        with self._catalog.reading() as reading:
-            found = list(reading.ids())
-        yield from found
+        yield from self._catalog.read(lambda reading: list(reading.ids()))
 
     def find(self, filter: Filter | None = None, *, limit: int | None = None) -> Iterator[Document]:
         """The documents that a filter holds for, by rising id, as of now.
@@ -382,19 +382,17 @@ class Index:
         return self._found(checked_filter({} if filter is None else filter), check_limit(limit))
 
     def _found(self, chosen: CheckedFilter, limit: int | None) -> Iterator[Document]:
-        with caller_errors_raised(), self._catalog.reading() as reading:
-            ids = reading.ids_of(selected_keys(reading, chosen))
+        with caller_errors_raised():
+            ids = self._catalog.read(lambda reading: reading.ids_of(selected_keys(reading, chosen)))
         keys = sorted(ids, key=ids.__getitem__)[:limit]
         # page by page: a transaction that waits on its caller would hold up every later write
         for start in range(0, len(keys), _PAGE):
             page = keys[start : start + _PAGE]
-            with self._catalog.reading() as reading:
-                documents = reading.documents(page)
+            documents = self._catalog.read(partial(Reading.documents, keys=page))
             yield from (documents[key] for key in page if key in documents)
 
     def __len__(self) -> int:
-        with self._catalog.reading() as reading:
-            return reading.count()
+        return self._catalog.read(self._catalog.count)
 
     def __contains__(self, document_id: object) -> bool:
         try:
@@ -514,7 +512,7 @@ class Index:
 
     def verify(self, *, progress: Progress | None = None) -> VerifyReport:
         """Read every byte and compare it with what was committed; repairs nothing."""
-        return verify_index(self._path, self._catalog, progress or _silent)
+        return verify_index(self._path, self._catalog, progress or silent)
 
     def backup(self, target: str | Path, *, progress: Progress | None = None) -> BackupReport:
         """Copy the newest commit to a new folder, while others search and write.
@@ -530,7 +528,7 @@ class Index:
             CorruptIndexError: this index is damaged; nothing was kept. See docs/how-to/backup.md.
             StorageError: the copy cannot be written.
         """
-        return backup_index(self._path, self._catalog, Path(target).absolute(), progress or _silent)
+        return backup_index(self._path, self._catalog, Path(target).absolute(), progress or silent)
 
     def close(self) -> None:
         """Free files and threads; safe to call twice, and in a forked child, which has none of them."""
@@ -559,9 +557,4 @@ class Index:
         return self._settings().dim
 
     def _settings(self) -> IndexSettings:
-        with self._catalog.reading() as reading:
-            return self._catalog.state(reading).settings
-
-
-def _silent(stage: str, done: int, total: int | None) -> None:
-    """The progress of somebody who does not look."""
+        return self._catalog.read(self._catalog.state).settings

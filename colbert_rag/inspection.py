@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from colbert_rag.storage import Catalog
+from colbert_rag.storage import Catalog, CatalogState, Reading
 from colbert_rag.storage.connection import CATALOG
 from colbert_rag.storage.schema import FORMAT_VERSION
 from colbert_rag.types import IndexInfo
@@ -14,10 +14,11 @@ __all__ = ["index_info"]
 
 def index_info(root: Path, catalog: Catalog) -> IndexInfo:
     """Count documents, tokens and bytes."""
-    with catalog.reading() as reading:
-        state = catalog.state(reading)
-        n_documents, n_tokens, text_bytes = reading.totals()
-        n_deleted = len(reading.tombstones())
+
+    def counted(reading: Reading) -> tuple[CatalogState, tuple[int, int, int], int]:
+        return catalog.state(reading), reading.totals(), len(reading.tombstones())
+
+    state, (n_documents, n_tokens, text_bytes), n_deleted = catalog.read(counted)
     vector_bytes = sum(record.size for _, record in state.files)
     catalog_bytes = sum(path.stat().st_size for path in root.glob(CATALOG + "*"))
     overhead = vector_bytes + max(0, catalog_bytes - text_bytes)

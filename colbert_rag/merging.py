@@ -13,8 +13,9 @@ from colbert_rag.codec import Codec, EncodedTokens, n_centroids_for, train_codec
 from colbert_rag.codec.training import SAMPLE_PER_CENTROID
 from colbert_rag.search import SegmentView
 from colbert_rag.storage import CodecRecord, IndexSettings, SegmentRecord, SegmentWriter, TokenColumns, fresh_name
-from colbert_rag.storage.files import disk_errors, make_folder, sync_folder, write_array
+from colbert_rag.storage.files import make_folder, sync_folder, write_array
 from colbert_rag.storage.lists import build_lists
+from colbert_rag.storage.system_errors import disk_errors
 from colbert_rag.types import Float32Array, Progress
 
 __all__ = ["columns_of", "finish_segment", "merge", "save_codec", "segments_to_merge", "train_on"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,21 @@ from colbert_rag.errors import CorruptIndexError, IndexExistsError
 from colbert_rag.index import Index
 from colbert_rag.models import NO_MODEL, check_model_is_there, check_same_model, encoder_for
 from colbert_rag.search import column_shape, open_codec
-from colbert_rag.storage import Catalog, CodecRecord, Segment, SegmentRecord, create_catalog
+from colbert_rag.storage import Catalog, CodecRecord, FileRecord, Segment, SegmentRecord, create_catalog
 from colbert_rag.storage.copying import appearing_folder, copy_file, open_file
 from colbert_rag.storage.files import make_folder, remove_folder, sha256_of, sync_folder
 from colbert_rag.storage.salvage import Salvage, salvaging
-from colbert_rag.types import Document, JsonValue, Progress, RestoreReport, TextEncoder, TokenVectors, VerifyReport
+from colbert_rag.storage.system_errors import UnreadableError, read_errors
+from colbert_rag.types import (
+    Document,
+    JsonValue,
+    Progress,
+    RestoreReport,
+    TextEncoder,
+    TokenVectors,
+    VerifyReport,
+    silent,
+)
 from colbert_rag.verifying import verify_folder
 from colbert_rag.writing import encode_documents, write_documents
 
@@ -46,7 +56,8 @@ def restore_index(
         IndexExistsError: there is something under the target's name.
         IndexNotFoundError: there is no catalog in the source.
         CorruptIndexError: too little of the catalog is left.
-        StorageError: the catalog may not be read, or the new index not be written.
+        StorageError: the catalog cannot be read, or the new index not be written.
+        IndexLockedError: another process is recovering the catalog after a crash.
         ModelMismatchError: the encoder is not the one that the index was built with.
         ModelNotFoundError: documents must be encoded anew, and their model is not here.
     """
@@ -54,20 +65,25 @@ def restore_index(
     if new.resolve().is_relative_to(old.resolve()):
         msg = f"{new}: lies inside the index {old}, which is left as it is. Choose a place outside."
         raise IndexExistsError(msg)
-    with salvaging(old) as salvage, appearing_folder(new) as building:
-        rescue = _Rescue(old, building, salvage, encoder, progress or _silent)
+    with ExitStack() as stack:
+        salvage = stack.enter_context(salvaging(old))
+        building = stack.enter_context(appearing_folder(new))
+        rescue = _Rescue(old, building, salvage, encoder, progress or silent)
         with closing(rescue.create()) as catalog:
             again = rescue.write_kept(catalog)
             rescue.check_found(again)
             encoded = rescue.encode(catalog, again)
-        _check(verify_folder(building, progress or _silent), old)
+        _check(verify_folder(building, progress or silent), old)
         return rescue.report(new, encoded)
 
 
 def _check(report: VerifyReport, old: Path) -> None:
     if not report.ok:
         found = "; ".join(report.problems[:5])
-        msg = f"{old}: what can be read of it does not fit together, so nothing was kept: {found}. Restore a backup."
+        msg = (
+            f"{old}: what can be read of it does not fit together, so nothing was kept: {found}. Restore a backup; or, "
+            "where the disk of the new index is what fails, choose another place for it."
+        )
         raise CorruptIndexError(msg)
 
 
@@ -200,15 +216,24 @@ class _Rescue:
         end = self._copied + _size(record)
         try:
             for file in record.files.values():
-                with open_file(self._old, record.name, file) as opened:
-                    for size in copy_file(opened, folder / file.name):
-                        self._tell_copied(self._copied + size)
-                if sha256_of(folder / file.name) != file.sha256:
+                for size in self._copy_file(record.name, file):
+                    self._tell_copied(self._copied + size)
+                with read_errors(folder / file.name):
+                    digest = sha256_of(folder / file.name)
+                if digest != file.sha256:
                     msg = f"{record.name}/{file.name}: content differs from what was committed (sha256)"
                     raise CorruptIndexError(msg)
         finally:
             self._tell_copied(end)
         sync_folder(folder)
+
+    def _copy_file(self, folder: str, record: FileRecord) -> Iterator[int]:
+        try:
+            with open_file(self._old, folder, record) as opened:
+                yield from copy_file(opened, self._new / folder / record.name)
+        except UnreadableError as err:
+            # a disk that does not give what it holds is damage like any other here
+            raise CorruptIndexError(str(err)) from err
 
     def _tell_copied(self, done: int) -> None:
         self._copied = done
@@ -257,7 +282,3 @@ class _Rescue:
 
 def _size(record: SegmentRecord | CodecRecord) -> int:
     return sum(file.size for file in record.files.values())
-
-
-def _silent(stage: str, done: int, total: int | None) -> None:
-    """The progress of somebody who does not look."""

@@ -109,7 +109,8 @@ class Selections:
             known = self._kept.get(chosen) if self._commits == commits else None
         if known is None:
             known = np.array(selected_keys(reading, chosen), np.int64)
-            self._keep(commits, chosen, known)
+            if reading.is_whole():
+                self._keep(commits, chosen, known)
         return known
 
     def _keep(self, commits: int, chosen: Condition, keys: NDArray[np.int64]) -> None:

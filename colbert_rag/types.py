@@ -30,6 +30,7 @@ __all__ = [
     "TokenMatch",
     "TokenVectors",
     "VerifyReport",
+    "silent",
 ]
 
 JsonValue: TypeAlias = Any
@@ -47,6 +48,10 @@ Progress: TypeAlias = Callable[[str, int, int | None], None]
 """``progress(stage, done, total)``: called often; ``total`` is None while it is not known."""
 
 
+def silent(stage: str, done: int, total: int | None) -> None:
+    """The progress of somebody who does not look."""
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A text with an id of the user's own.
@@ -57,7 +62,7 @@ class Document:
         metadata: What JSON can hold, with string keys; comes back unchanged with every hit.
         heading: Encoded and searched for words ahead of the text, such as a title; never part of a passage.
         ref_id: The id of the source that this document was cut from.
-        extra: What an adapter keeps beside the metadata; not searched, not filtered.
+        extra: What an adapter keeps beside the metadata, 64 MiB as JSON at most; not searched, not filtered.
     """
 
     id: str

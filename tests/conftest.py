@@ -12,43 +12,10 @@ from typing import Any
 
 import pytest
 from figures import Figures
+from word_list import WORDS
 
 from colbert_rag import Document, Index
 from colbert_rag.testing import HashEncoder
-
-WORDS = [
-    "amber",
-    "birch",
-    "cedar",
-    "delta",
-    "ember",
-    "fjord",
-    "glade",
-    "harbor",
-    "island",
-    "juniper",
-    "kelp",
-    "lagoon",
-    "meadow",
-    "nectar",
-    "orchid",
-    "prairie",
-    "quartz",
-    "river",
-    "spruce",
-    "thistle",
-    "umber",
-    "valley",
-    "willow",
-    "yarrow",
-    "zephyr",
-    "basalt",
-    "copper",
-    "dune",
-    "estuary",
-    "fen",
-]
-
 
 FIGURES = pytest.StashKey[Figures]()
 EVERYDAY_SEED = 77

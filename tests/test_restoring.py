@@ -12,6 +12,7 @@ from contextlib import closing
 from functools import cache
 
 import pytest
+from index_bytes import index_bytes
 
 from colbert_rag import (
     ColbertRagError,
@@ -109,16 +110,12 @@ def pages_with(path, text):
     return [n // PAGE_BYTES + 1 for n in range(0, len(data), PAGE_BYTES) if text in data[n : n + PAGE_BYTES]]
 
 
-def contents(path):
-    return {p.relative_to(path): p.read_bytes() for p in path.rglob("*") if p.is_file() and p.suffix != ".sqlite-shm"}
-
-
 def restored(damaged, **options):
     """Restore beside; the source must not change, and the outcome must be sound."""
-    before = contents(damaged)
+    before = index_bytes(damaged)
     target = damaged.with_name("restored")
     report = restore_index(damaged, target, options.pop("encoder", ENCODER), **options)
-    assert contents(damaged) == before
+    assert index_bytes(damaged) == before
     assert report.path == str(target)
     with Index.open(target, ENCODER) as index:
         assert index.verify().problems == ()
@@ -327,9 +324,9 @@ def test_commits_that_are_lost_with_a_damaged_log_are_never_reported_as_nothing_
     start, length, words = LOG_DAMAGE[damage]
     for offset in range(start, start + length):
         flip(damaged / "catalog.sqlite-wal", offset)
-    before = contents(damaged)
+    before = index_bytes(damaged)
     report = restore_index(damaged, fast_folder / "restored", ENCODER)
-    assert contents(damaged) == before
+    assert index_bytes(damaged) == before
     [line] = report.uncounted
     assert re.search(words, line)
     with Index.open(fast_folder / "restored", ENCODER) as index:
@@ -355,6 +352,16 @@ def test_where_neither_settings_nor_documents_are_found_no_empty_index_is_made(d
     os.truncate(damaged / "catalog.sqlite", PAGE_BYTES)
     with pytest.raises(CorruptIndexError, match="neither settings nor any document"):
         restore_index(damaged, damaged.with_name("restored"), ENCODER)
+    assert [p.name for p in damaged.parent.iterdir()] == ["damaged"]
+
+
+def test_a_new_index_that_is_not_what_was_written_is_not_kept(damaged):
+    def progress(stage, done, total):
+        if stage == "restore" and done == total:
+            flip(next(damaged.parent.glob("restored.unfinished-*/segment-*/doc_keys.npy")))
+
+    with pytest.raises(CorruptIndexError, match=r"nothing was kept: .*doc_keys\.npy.* choose another place"):
+        restore_index(damaged, damaged.with_name("restored"), ENCODER, progress=progress)
     assert [p.name for p in damaged.parent.iterdir()] == ["damaged"]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from colbert_rag import Document, InvalidFilterError, filters
 from colbert_rag.selection import Selections, checked_filter, selected_keys
+from colbert_rag.storage import Reading
 
 
 @pytest.fixture
@@ -64,6 +65,14 @@ def test_the_keys_of_a_condition_are_kept_until_the_next_commit(catalog):
         # a slower reader of the older commit gets what it must and spoils nothing
         selections.keys(reading, older, chosen)
         assert selections.keys(reading, reading.commits(), chosen).tolist() == [1, 3]
+
+
+def test_the_keys_of_a_read_that_a_writer_overtook_are_not_kept(catalog):
+    selections, chosen = Selections(), checked_filter({"n": {"$lt": 3}})
+    with catalog.reading() as reading:
+        torn = Reading(reading.connection, lambda: False)
+        first = selections.keys(torn, reading.commits(), chosen)
+        assert selections.keys(reading, reading.commits(), chosen) is not first
 
 
 def test_a_function_is_asked_every_time(catalog):

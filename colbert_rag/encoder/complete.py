@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from colbert_rag.errors import ModelUnsupportedError
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-__all__ = ["CompleteEncoder", "CompleteTransformer"]
+__all__ = ["CompleteEncoder", "CompleteTransformer", "module_options"]
 
 
 class CompleteTransformer(Transformer):
@@ -57,45 +57,30 @@ class CompleteEncoder(MultiVectorEncoder):
         return CompleteTransformer if module_class is Transformer else module_class
 
     def _load_default_modules(
-        self,
-        model_name_or_path: str,
-        token: bool | str | None,
-        cache_folder: str | None,
-        revision: str | None = None,
-        trust_remote_code: bool = False,
-        local_files_only: bool = False,
-        model_kwargs: dict[str, Any] | None = None,
-        processor_kwargs: dict[str, Any] | None = None,
-        config_kwargs: dict[str, Any] | None = None,
+        self, model_name_or_path: str, *_: Any, **options: Any
     ) -> tuple[list[torch.nn.Module], dict[str, Any]]:
         """The modules of Stanford's layout, the only one without a modules.json that has a projection."""
-        files: dict[str, Any] = {
-            "cache_folder": cache_folder,
-            "revision": revision,
-            "local_files_only": local_files_only,
-        }
-        self._maybe_load_stanford_metadata(model_name_or_path, token=token, **files)
-        hub = {
-            "token": token,
-            "trust_remote_code": trust_remote_code,
-            "revision": revision,
-            "local_files_only": local_files_only,
-        }
+        files = {key: options[key] for key in ("token", "cache_folder", "revision", "local_files_only")}
+        self._maybe_load_stanford_metadata(model_name_or_path, **files)
+        hub = {key: options[key] for key in ("token", "trust_remote_code", "revision", "local_files_only")}
         transformer = CompleteTransformer(
             model_name_or_path,
-            cache_dir=cache_folder,
-            model_kwargs=hub | (model_kwargs or {}),
-            processor_kwargs=hub | (processor_kwargs or {}),
-            config_kwargs=hub | (config_kwargs or {}),
+            cache_dir=options["cache_folder"],
+            **module_options(options, hub),
             **self._legacy.transformer_config,
         )
         modules = [
             transformer,
-            self._build_stanford_projection(model_name_or_path, token=token, **files),
+            self._build_stanford_projection(model_name_or_path, **files),
             MultiVectorMask(skiplist_words=self._legacy.skiplist_words),
             Normalize(module_input_name="token_embeddings"),
         ]
         return modules, {}
+
+
+def module_options(options: Mapping[str, Any], place: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the caller gave for the model, its tokenizer and its configuration, each on top of where they are."""
+    return {kind: {**place, **(options[kind] or {})} for kind in ("model_kwargs", "processor_kwargs", "config_kwargs")}
 
 
 def _check_is_complete(model: PreTrainedModel, missing: Iterable[str], name: str) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from colbert_rag.codec import Codec
 from colbert_rag.errors import CorruptIndexError
 from colbert_rag.storage import CatalogState, CodecRecord, IndexSettings, Segment
-from colbert_rag.storage.files import check_recorded, map_array
+from colbert_rag.storage.mapping import check_recorded, map_array
 
 __all__ = ["SegmentView", "Snapshot", "column_shape", "narrowed", "open_codec", "open_snapshot", "view_of"]
 

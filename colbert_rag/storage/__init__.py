@@ -3,10 +3,12 @@
 from colbert_rag.storage.catalog import Catalog, CatalogState
 from colbert_rag.storage.creating import create_catalog
 from colbert_rag.storage.files import remove_folder, sha256_of
+from colbert_rag.storage.full_text import words_of
+from colbert_rag.storage.reading import Reading
 from colbert_rag.storage.records import CodecRecord, FileRecord, IndexSettings, SegmentRecord
 from colbert_rag.storage.rows import StoredDocument, content_of
 from colbert_rag.storage.segment import Segment, SegmentWriter, TokenColumns, fresh_name, is_data_folder
-from colbert_rag.storage.transactions import Reading, Writing, words_of
+from colbert_rag.storage.writing import Writing
 
 __all__ = [
     "Catalog",

@@ -11,9 +11,11 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError, model_validator
 
@@ -24,22 +26,32 @@ from colbert_rag.errors import (
     ReadOnlyIndexError,
     StorageError,
 )
-from colbert_rag.storage.connection import CATALOG, IMMUTABLE, access_mode, check_format, connect, sqlite_errors
+from colbert_rag.storage.access import CATALOG, CatalogFiles, may_write
+from colbert_rag.storage.connection import CatalogConnection, check_format, connect, sqlite_errors
 from colbert_rag.storage.guards import check_files, check_pages, check_schema
+from colbert_rag.storage.reading import Reading
 from colbert_rag.storage.records import CodecRecord, FileRecord, IndexSettings, SegmentRecord
-from colbert_rag.storage.transactions import Reading, Writing
 from colbert_rag.storage.write_ahead_log import refuse_damaged_log
+from colbert_rag.storage.writing import Writing
 
-__all__ = ["Catalog", "CatalogState", "read_state"]
+__all__ = ["Catalog", "CatalogState", "OvertakenError", "read_state"]
 
+R = TypeVar("R")
 
 _log = logging.getLogger(__name__)
+
+# a writer has opened, folded or closed the index each time; while it stays open there are locks
+_ATTEMPTS = 20
 
 # a larger write-ahead log is folded into the catalog right after the commit that made it large
 _MOST_LOG_BYTES = 4 << 20
 # from this size on the writer waits a little for readers of the log to end, who may overlap without a gap
 _MUCH_LOG_BYTES = 64 << 20
 _WAIT_FOR_READERS_S = 1.0
+
+
+class OvertakenError(StorageError):
+    """The catalog changed while it was read without a lock: what was found may be of no commit."""
 
 
 class CatalogState(BaseModel):
@@ -89,7 +101,7 @@ def read_state(reading: Reading, folder: Path) -> CatalogState:
             commits=row[2],
         )
     except (ValidationError, json.JSONDecodeError) as err:
-        msg = f"{folder / CATALOG}: a record is not what colbert_rag writes: {err}"
+        msg = f"{folder / CATALOG}: a record is not what colbert_rag writes: {err}. Restore the index from a backup."
         raise CorruptIndexError(msg) from err
 
 
@@ -115,21 +127,19 @@ class Catalog:
         self.lock_timeout_s = lock_timeout_s
         self._process = os.getpid()
         self._guard = threading.Lock()
-        self._idle: list[Reading] = []
+        self._idle: list[CatalogConnection] = []
         self._is_closed = False
+        # number of a commit, and of its documents
+        self._counted = (-1, 0)
         if (folder / CATALOG).is_file():
             # the log may be a link that leads elsewhere, or a pipe that never ends
             check_files(folder / CATALOG)
             refuse_damaged_log(folder / (CATALOG + "-wal"))
-        connection = connect(folder, write=False, timeout_s=lock_timeout_s)
-        try:
-            check_format(connection, folder)
-            with sqlite_errors(folder):
-                check_schema(connection, folder / CATALOG)
-        except BaseException:
-            connection.close()
-            raise
-        self._give_back(Reading(connection))
+        self.read(self._check)
+
+    def _check(self, reading: Reading) -> None:
+        check_format(reading.connection, self.folder)
+        check_schema(reading.connection, self.folder / CATALOG)
 
     def close(self) -> None:
         """Close every idle connection; one that is in use closes when its transaction ends."""
@@ -138,25 +148,57 @@ class Catalog:
         with self._guard:
             self._is_closed = True
             idle, self._idle = self._idle, []
-        for reading in idle:
-            reading.connection.close()
+        for connection in idle:
+            connection.close()
+
+    def read(self, work: Callable[[Reading], R]) -> R:
+        """What ``work`` returns in one read transaction; all that it reads belongs to one commit.
+
+        Who may not write to the folder reads without a lock while no writer is there. If one comes and changes the
+        catalog, ``work`` is called again.
+        """
+        for _ in range(_ATTEMPTS - 1):
+            with suppress(OvertakenError), self.reading() as reading:
+                return work(reading)
+        with self.reading() as reading:
+            return work(reading)
 
     @contextmanager
     def reading(self) -> Iterator[Reading]:
-        """One read transaction: everything read inside belongs to one commit."""
-        reading = self._take()
+        """One read transaction: everything read inside belongs to one commit.
+
+        Raises:
+            OvertakenError: it does not, and must be read again; see :meth:`read`.
+        """
+        before = CatalogFiles.of(self.folder)
+        msg = f"{self.folder}: a writer changed the index while it was read without write access, time and again."
+        try:
+            with self._transaction(before) as reading:
+                yield reading
+        except Exception as err:
+            if before.is_overtaken(self.folder):
+                raise OvertakenError(f"{msg} Repeat.") from err
+            raise
+        if not reading.is_whole():
+            raise OvertakenError(f"{msg} Repeat.")
+
+    @contextmanager
+    def _transaction(self, before: CatalogFiles) -> Iterator[Reading]:
+        connection = self._take()
+        reading = Reading(connection, partial(before.stand, self.folder) if connection.is_immutable else None)
         try:
             with sqlite_errors(self.folder):
                 reading.connection.execute("BEGIN")
                 try:
                     yield reading
                 finally:
-                    if not self.is_inherited:
+                    # where the disk fails SQLite ends it, and says no more than that there is none
+                    if not self.is_inherited and reading.connection.in_transaction:
                         reading.connection.execute("ROLLBACK")
         except BaseException:
-            reading.connection.close()
+            connection.close()
             raise
-        self._give_back(reading)
+        self._give_back(connection)
 
     @contextmanager
     def writing(self) -> Iterator[Writing]:
@@ -167,7 +209,7 @@ class Catalog:
             ReadOnlyIndexError: the index is open for reading only.
         """
         self.check_usable()
-        if self.read_only or not os.access(self.folder / CATALOG, os.W_OK):
+        if self.read_only or not may_write(self.folder):
             msg = f"{self.folder}: the index is open for reading only. Open it without read_only, with write access."
             raise ReadOnlyIndexError(msg)
         connection = connect(self.folder, write=True, timeout_s=self.lock_timeout_s)
@@ -211,22 +253,41 @@ class Catalog:
         """
         return read_state(reading, self.folder)
 
-    def _take(self) -> Reading:
+    def count(self, reading: Reading) -> int:
+        """Number of documents, from what the segments hold, kept for the commit; ``verify`` compares it with the rows.
+
+        Raises:
+            CorruptIndexError: the state or the tombstones are not what was committed.
+        """
+        commits = reading.commits()
+        known, number = self._counted
+        if known == commits:
+            return number
+        held = sum(segment.n_documents for segment in self.state(reading).segments)
+        n_deleted = len(reading.tombstones())
+        if n_deleted > held:
+            msg = f"{self.folder / CATALOG}: {n_deleted:,} of {held:,} documents are deleted. Restore a backup."
+            raise CorruptIndexError(msg)
+        if reading.is_whole():
+            self._counted = (commits, held - n_deleted)
+        return held - n_deleted
+
+    def _take(self) -> CatalogConnection:
         self.check_usable()
         with self._guard:
             if self._idle:
                 return self._idle.pop()
-        return Reading(connect(self.folder, write=False, timeout_s=self.lock_timeout_s))
+        return connect(self.folder, write=False, timeout_s=self.lock_timeout_s)
 
-    def _give_back(self, reading: Reading) -> None:
+    def _give_back(self, connection: CatalogConnection) -> None:
         if self.is_inherited:
             return
         with self._guard:
             # an immutable view would never see a later commit, so it serves one transaction only
-            if not self._is_closed and access_mode(self.folder) != IMMUTABLE:
-                self._idle.append(reading)
+            if not self._is_closed and not connection.is_immutable:
+                self._idle.append(connection)
                 return
-        reading.connection.close()
+        connection.close()
 
     def check_process(self) -> None:
         """Refuse to go on in a forked child.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from colbert_rag.errors import (
+    ColbertRagError,
     CorruptIndexError,
     IndexClosedError,
     IndexLockedError,
@@ -20,23 +21,38 @@ from colbert_rag.errors import (
     StorageError,
     UnsupportedFormatError,
 )
-from colbert_rag.storage.guards import check_files, check_only_name, has_only_name
+from colbert_rag.storage.access import CATALOG, IMMUTABLE, access_mode, may_write
+from colbert_rag.storage.guards import check_files, check_only_name
 from colbert_rag.storage.schema import APPLICATION_ID, FORMAT_VERSION
 
-__all__ = ["CATALOG", "IMMUTABLE", "access_mode", "check_format", "connect", "sqlite_errors"]
-
-CATALOG = "catalog.sqlite"
-IMMUTABLE = "mode=ro&immutable=1"
-"""How a catalog is opened that this process may not write and nobody has open: it sees no later commit."""
+__all__ = [
+    "CATALOG",
+    "CatalogConnection",
+    "check_format",
+    "connect",
+    "sqlite_errors",
+]
 
 # the first with STRICT tables
 _LEAST_SQLITE = (3, 37)
 # what a reader may have to wait for: another process that replays a crashed writer's log, or folds it in as the last
 # one out; a writer who only writes keeps no reader waiting
 _MOMENT_S = 30.0
+# what SQLite says where it does not say its number: before Python 3.11
+_WORDS = {
+    "attempt to write a readonly database": "SQLITE_READONLY",
+    "database is locked": "SQLITE_BUSY",
+    "database disk image is malformed": "SQLITE_CORRUPT",
+    "database or disk is full": "SQLITE_FULL",
+    "database schema is locked": "SQLITE_LOCKED",
+    "database table is locked": "SQLITE_LOCKED",
+    "disk I/O error": "SQLITE_IOERR",
+    "locking protocol": "SQLITE_PROTOCOL",
+    "unable to open database file": "SQLITE_CANTOPEN",
+}
 
 
-class _Connection(sqlite3.Connection):
+class CatalogConnection(sqlite3.Connection):
     """A connection that only the process that opened it uses, closes or frees.
 
     Locks are not inherited, but SQLite in a forked child believes that it holds them: closing there can delete a log
@@ -45,20 +61,25 @@ class _Connection(sqlite3.Connection):
 
     # a signal may end __init__ before its first line
     _process: int | None = None
+    is_immutable = False
+    """Whether it takes no lock: what it sees is a commit only as long as nobody changes the files."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._process = os.getpid()
         super().__init__(*args, **options)
 
     def execute(self, *args: Any) -> sqlite3.Cursor:
+        """As in ``sqlite3``."""
         self._check_process()
         return super().execute(*args)
 
     def executemany(self, *args: Any) -> sqlite3.Cursor:
+        """As in ``sqlite3``."""
         self._check_process()
         return super().executemany(*args)
 
     def close(self) -> None:
+        """As in ``sqlite3``; nothing in a forked child."""
         if self._process == os.getpid():
             super().close()
 
@@ -75,7 +96,7 @@ class _Connection(sqlite3.Connection):
             raise IndexClosedError(msg)
 
 
-def connect(folder: Path, *, write: bool, timeout_s: float) -> sqlite3.Connection:
+def connect(folder: Path, *, write: bool, timeout_s: float) -> CatalogConnection:
     """Open the catalog of an index; transactions are begun and ended by hand.
 
     Args:
@@ -96,16 +117,18 @@ def connect(folder: Path, *, write: bool, timeout_s: float) -> sqlite3.Connectio
     check_files(path)
     if write:
         check_only_name(path)
+    mode = access_mode(folder)
     with sqlite_errors(folder):
         connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?{access_mode(folder)}",
+            f"{path.absolute().as_uri()}?{mode}",
             uri=True,
             timeout=_MOMENT_S,
             isolation_level=None,
             check_same_thread=False,
-            factory=_Connection,
+            factory=CatalogConnection,
         )
         try:
+            connection.is_immutable = mode == IMMUTABLE
             # a catalog is untrusted: no functions with side effects from its schema, no odd reads past pages
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("PRAGMA cell_size_check = ON")
@@ -126,26 +149,6 @@ def connect(folder: Path, *, write: bool, timeout_s: float) -> sqlite3.Connectio
     return connection
 
 
-def access_mode(folder: Path) -> str:
-    """How this process can open the catalog, as part of SQLite's URI.
-
-    Raises:
-        ReadOnlyIndexError: see :func:`connect`.
-    """
-    path = folder / CATALOG
-    if os.access(folder, os.W_OK) and os.access(path, os.W_OK):
-        # whoever may write folds the log in when the last one closes, which would change the other folder's catalog
-        return "mode=rw" if has_only_name(path) else "mode=ro"
-    log = path.with_name(path.name + "-wal")
-    if path.with_name(path.name + "-shm").exists():
-        # a writer has the index open (or left it so): its log can be read along
-        return "mode=ro"
-    if log.exists() and log.stat().st_size > 0:
-        msg = f"{folder}: the last writer did not finish and the folder is read-only. Open it once with write access."
-        raise ReadOnlyIndexError(msg)
-    return IMMUTABLE
-
-
 def check_format(connection: sqlite3.Connection, folder: Path) -> None:
     """Refuse a file that is not ours or is newer than we are.
 
@@ -157,7 +160,10 @@ def check_format(connection: sqlite3.Connection, folder: Path) -> None:
         (application_id,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application_id != APPLICATION_ID:
-        msg = f"{folder / CATALOG}: a database, but not of colbert_rag (application id {application_id:#x})."
+        msg = (
+            f"{folder / CATALOG}: a database, but not of colbert_rag (application id {application_id:#x}). "
+            "Open another folder, or restore the index from a backup."
+        )
         raise CorruptIndexError(msg)
     if version != FORMAT_VERSION:
         msg = (
@@ -172,25 +178,6 @@ def sqlite_errors(folder: Path) -> Iterator[None]:
     """Turn SQLite's errors into typed ones that name the folder and what to do."""
     try:
         yield
-    except sqlite3.OperationalError as err:
-        text = str(err)
-        if "no such module" in text or sqlite3.sqlite_version_info < _LEAST_SQLITE:
-            msg = (
-                f"Python's SQLite {sqlite3.sqlite_version} is too old or lacks FTS5 ({text}); 3.37 with FTS5 is needed."
-            )
-            raise MissingDependencyError(msg) from err
-        if "locked" in text or "busy" in text:
-            msg = f"{folder}: another writer holds the index. Wait for it, or open with a larger lock_timeout_s."
-            raise IndexLockedError(msg) from err
-        if "readonly" in text or "read-only" in text:
-            msg = f"{folder}: the index cannot be written ({text}). Check the permissions of the folder."
-            raise ReadOnlyIndexError(msg) from err
-        if "disk is full" in text or "disk I/O error" in text or "unable to open database file" in text:
-            what = "What was committed before stands. Free space and repeat."
-            msg = f"{folder}: the disk is full or failing ({text}). {what}"
-            raise StorageError(msg) from err
-        msg = f"{folder / CATALOG}: {text}. Run: colbert-rag verify {folder}"
-        raise CorruptIndexError(msg) from err
     except UnicodeDecodeError as err:
         # of Python's module, which quotes a damaged schema in the words of its own errors
         msg = f"{folder / CATALOG}: malformed, with text that is no UTF-8. Run: colbert-rag verify {folder}"
@@ -198,5 +185,36 @@ def sqlite_errors(folder: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as err:
         if isinstance(err, sqlite3.ProgrammingError):
             raise
-        msg = f"{folder / CATALOG}: {err}. Run: colbert-rag verify {folder}"
-        raise CorruptIndexError(msg) from err
+        raise _ours(folder, err, _name_of(err)) from err
+
+
+def _name_of(err: sqlite3.Error) -> str:
+    """SQLite's name for an error, which says more than its text; its text where Python does not give it."""
+    return str(getattr(err, "sqlite_errorname", None) or _WORDS.get(str(err), err))
+
+
+def _ours(folder: Path, err: sqlite3.Error, name: str) -> ColbertRagError:
+    what = f"({err}, {name})"
+    if "no such module" in str(err) or sqlite3.sqlite_version_info < _LEAST_SQLITE:
+        return MissingDependencyError(
+            f"Python's SQLite {sqlite3.sqlite_version} is too old or lacks FTS5 ({err}); 3.37 with FTS5 is needed."
+        )
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")):
+        msg = f"{folder}: another writer holds the index. Wait for it, or open with a larger lock_timeout_s."
+        return IndexLockedError(msg)
+    if name.startswith("SQLITE_READONLY") and not may_write(folder):
+        return ReadOnlyIndexError(f"{folder}: the index cannot be written {what}. Check the permissions of the folder.")
+    if name.startswith("SQLITE_FULL"):
+        return StorageError(
+            f"{folder}: the disk is full {what}. What was committed before stands. Free space, and repeat."
+        )
+    # it opens a file for reading alone where opening it for writing fails, whatever the reason
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_IOERR")):
+        return StorageError(
+            f"{folder}: the disk is full or failing {what}. What was committed before stands. Free space, check the "
+            f"permissions, the limit of open files (ulimit -n) and the disk, and repeat; if it stays, run: "
+            f"colbert-rag verify {folder}"
+        )
+    # it calls a page malformed that the disk fails to give (EIO), and tells that from damage by nothing
+    doubt = " The file is damaged, or the disk cannot read it." if name == "SQLITE_CORRUPT" else ""
+    return CorruptIndexError(f"{folder / CATALOG}: {err}.{doubt} Run: colbert-rag verify {folder}")

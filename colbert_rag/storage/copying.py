@@ -14,17 +14,10 @@ from typing import BinaryIO
 
 from colbert_rag.errors import CorruptIndexError, IndexExistsError
 from colbert_rag.storage.connection import CATALOG, sqlite_errors
-from colbert_rag.storage.files import (
-    disk_errors,
-    make_folder,
-    make_folders,
-    remove_folder,
-    shortage,
-    sync_file,
-    sync_folder,
-)
+from colbert_rag.storage.files import make_folder, make_folders, remove_folder, sync_file, sync_folder
+from colbert_rag.storage.reading import Reading
 from colbert_rag.storage.records import FileRecord
-from colbert_rag.storage.transactions import Reading
+from colbert_rag.storage.system_errors import disk_errors, unreadable
 from colbert_rag.types import Progress
 
 __all__ = ["appearing_folder", "copy_catalog", "copy_file", "open_file"]
@@ -51,12 +44,22 @@ def appearing_folder(target: Path) -> Iterator[Path]:
     try:
         yield building
         sync_folder(building)
-        _refuse_existing(target)
-        with disk_errors(target):
-            building.rename(target)
-        sync_folder(target.parent)
+        _name(building, target)
     except BaseException:
         remove_folder(building)
+        raise
+
+
+def _name(building: Path, target: Path) -> None:
+    """Give a folder its name, durably; where that fails it has its old one, so that the call can be repeated."""
+    _refuse_existing(target)
+    with disk_errors(target):
+        building.rename(target)
+    try:
+        sync_folder(target.parent)
+    except BaseException:
+        with suppress(OSError):
+            target.rename(building)
         raise
 
 
@@ -71,33 +74,36 @@ def open_file(root: Path, folder: str, record: FileRecord) -> BinaryIO:
 
     Raises:
         CorruptIndexError: it is missing, has another size, or is no regular file of the index.
-        StorageError: files, memory or permissions are wanting, whatever the file may be.
+        StorageError: files, memory or permissions are wanting, or the disk fails, whatever the file may be.
     """
     path = root / folder / record.name
     # a FIFO must not make us wait, a link must not lead us elsewhere; Windows has neither flag
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     if path.is_symlink() or path.parent.is_symlink():
-        msg = f"{path}: a link, not a file of the index. Run: colbert-rag verify {root}"
-        raise CorruptIndexError(msg)
+        msg = f"{path}: a link, not a file of the index."
+        raise CorruptIndexError(f"{msg} {_advice(root)}")
     try:
         descriptor = os.open(path, flags)
     except OSError as err:
-        msg = f"{path}: cannot be read ({err.strerror}), the catalog expects {record.size:,} bytes."
-        raise shortage(path, err) or CorruptIndexError(msg) from err
+        msg = f"{path}: cannot be opened ({err.strerror}), the catalog expects {record.size:,} bytes."
+        raise unreadable(path, err) or CorruptIndexError(f"{msg} {_advice(root)}") from err
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_size != record.size:
         os.close(descriptor)
         msg = f"{path}: {status.st_size:,} bytes on disk or no regular file, the catalog expects {record.size:,} bytes."
-        raise CorruptIndexError(msg)
+        raise CorruptIndexError(f"{msg} {_advice(root)}")
     return io.FileIO(path, opener=lambda *_: descriptor)
+
+
+def _advice(root: Path) -> str:
+    return f"Run colbert-rag verify {root} to see all that is damaged, and restore it from a backup."
 
 
 def copy_file(file: BinaryIO, target: Path) -> Iterator[int]:
     """Copy an open file to a new one and make it durable; yields the bytes done by each step.
 
     Raises:
-        CorruptIndexError: the file cannot be read.
-        StorageError: the copy cannot be written.
+        StorageError: the file cannot be read, or the copy not be written.
     """
     with disk_errors(target):
         copy = target.open("xb")
@@ -119,8 +125,8 @@ def _read(file: BinaryIO) -> bytes:
     try:
         return file.read(_BLOCK)
     except OSError as err:
-        msg = f"{file.name}: cannot be read ({err.strerror})."
-        raise shortage(Path(file.name), err) or CorruptIndexError(msg) from err
+        msg = f"{file.name}: cannot be read ({err.strerror}). Restore it from a backup."
+        raise unreadable(Path(file.name), err) or CorruptIndexError(msg) from err
 
 
 def copy_catalog(reading: Reading, folder: Path, progress: Progress) -> None:

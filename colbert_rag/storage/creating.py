@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import sqlite3
 from pathlib import Path
@@ -12,7 +13,8 @@ from colbert_rag.storage.files import make_folders, publish, remove_file, sync_f
 from colbert_rag.storage.leftovers import UNFINISHED, unfinished_creations
 from colbert_rag.storage.records import IndexSettings
 from colbert_rag.storage.schema import SCHEMA
-from colbert_rag.storage.transactions import Writing
+from colbert_rag.storage.system_errors import read_errors
+from colbert_rag.storage.writing import Writing
 
 __all__ = ["create_catalog"]
 
@@ -22,18 +24,20 @@ def create_catalog(folder: Path, settings: IndexSettings) -> None:
 
     Raises:
         IndexExistsError: the folder is not empty.
-        OSError: the folder cannot be written.
+        StorageError: the folder cannot be read or written.
+        ReadOnlyIndexError: this process may not write to it.
     """
     path = folder / CATALOG
     building = folder / f"{UNFINISHED}{secrets.token_hex(8)}"
-    _check_is_empty(folder)
+    with read_errors(folder):
+        _check_is_empty(folder)
     make_folders(folder)
     try:
         _build(building, settings)
         sync_file(building)
         publish(building, path)
     except OSError as err:
-        if path.exists():
+        if os.path.lexists(path):
             # whoever is first removes what others have begun, so they may fail in any way
             msg = f"{folder}: another process has just created an index here. Open it with Index.open."
             raise IndexExistsError(msg) from err

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from colbert_rag.errors import CorruptIndexError, ReadOnlyIndexError
-from colbert_rag.storage.files import check_filled
+from colbert_rag.storage.holes import check_filled
 from colbert_rag.storage.schema import SCHEMA
 
 __all__ = [
@@ -139,15 +139,19 @@ def fresh_schema() -> frozenset[SchemaRow]:
 
 
 @contextmanager
-def work_bounded(connection: sqlite3.Connection) -> Iterator[None]:
+def work_bounded(connection: sqlite3.Connection, scans: int = 1) -> Iterator[None]:
     """Interrupt what takes far more steps than any number of rows can: pages that lead in a circle have no end.
+
+    Args:
+        connection: What works.
+        scans: How often the work may go through the whole catalog.
 
     Raises:
         CorruptIndexError: it did.
     """
     (pages,), (size,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size"))
     raised: list[BaseException] = []
-    ticks = _ticks(_MOST_STEPS_A_BYTE * pages * size // _STEPS, raised)
+    ticks = _ticks(scans * _MOST_STEPS_A_BYTE * pages * size // _STEPS, raised)
     next(ticks)
     connection.set_progress_handler(partial(next, ticks, True), _STEPS)
     try:

@@ -6,8 +6,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from colbert_rag.storage.connection import CATALOG
-from colbert_rag.storage.files import disk_errors, remove_file, remove_folder
+from colbert_rag.storage.files import remove_file, remove_folder
 from colbert_rag.storage.segment import is_data_folder
+from colbert_rag.storage.system_errors import disk_errors
 
 __all__ = ["UNFINISHED", "leftovers", "remove_leftovers", "unfinished_creations"]
 

@@ -12,12 +12,14 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from colbert_rag.errors import CorruptIndexError, IndexNotFoundError, StorageError
-from colbert_rag.storage.connection import CATALOG, check_format
+from colbert_rag.errors import CorruptIndexError, IndexNotFoundError, ReadOnlyIndexError, StorageError
+from colbert_rag.storage.access import IMMUTABLE
+from colbert_rag.storage.connection import CATALOG, check_format, sqlite_errors
 from colbert_rag.storage.guards import SchemaRow, check_files, fresh_schema, schema_rows
+from colbert_rag.storage.reading import STATE_COLUMNS
 from colbert_rag.storage.records import CodecRecord, IndexSettings, SegmentRecord
 from colbert_rag.storage.rows import content_checksum, document_of, keys_checksum, row_checksum
-from colbert_rag.storage.transactions import STATE_COLUMNS
+from colbert_rag.storage.system_errors import read_errors
 from colbert_rag.storage.write_ahead_log import LogCheck, check_log
 from colbert_rag.types import Document
 
@@ -41,16 +43,18 @@ def salvaging(folder: Path) -> Iterator[Salvage]:
         IndexNotFoundError: there is no catalog in the folder.
         CorruptIndexError: its first page, which says where everything lies, cannot be read.
         UnsupportedFormatError: it is of another format version.
-        StorageError: this user may not read it.
+        StorageError: this user may not read it, or the disk does not give it.
+        IndexLockedError: another process is recovering it.
     """
     path = folder / CATALOG
-    if not path.is_file():
-        msg = f"{folder}: there is no {CATALOG} here, and with it went texts and ids. Restore a backup."
-        raise IndexNotFoundError(msg)
-    check_files(path)
     log = path.with_name(path.name + "-wal")
-    # reading only, SQLite leaves the catalog and its log as they are; without a log it makes no file at all
-    mode = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
+    with read_errors(path):
+        if not path.is_file():
+            msg = f"{folder}: there is no {CATALOG} here, and with it went texts and ids. Restore a backup."
+            raise IndexNotFoundError(msg)
+        check_files(path)
+        # reading only, SQLite leaves the catalog and its log as they are; without a log it makes no file at all
+        mode = "mode=ro" if log.exists() and log.stat().st_size else IMMUTABLE
     with _typed_errors(path):
         opened = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None)
     with closing(opened) as connection:
@@ -68,16 +72,21 @@ def salvaging(folder: Path) -> Iterator[Salvage]:
 @contextmanager
 def _typed_errors(path: Path) -> Iterator[None]:
     try:
-        yield
-    except sqlite3.DatabaseError as err:
-        if "unable to open" in str(err):
+        with sqlite_errors(path.parent):
+            yield
+    except (StorageError, ReadOnlyIndexError) as err:
+        if isinstance(err, StorageError) and "unable to open" not in str(err.__cause__):
+            raise
+        with read_errors(path):
             mode = stat.filemode(path.stat().st_mode)
-            msg = (
-                f"{path}: cannot be opened ({err}); its permissions are {mode}. Restore as a user who may read it and "
-                f"its folder, or, where a writer left a log in a read-only folder, from a copy that may be written to."
-            )
-            raise StorageError(msg) from err
-        msg = f"{path}: its first page cannot be read ({err}), so no row can be found. Restore a backup."
+        msg = (
+            f"{path}: cannot be opened ({err.__cause__}); its permissions are {mode}. Restore as a user who may read "
+            f"it and its folder, or, where a writer left a log in a read-only folder, from a copy that may be written "
+            f"to."
+        )
+        raise StorageError(msg) from err
+    except CorruptIndexError as err:
+        msg = f"{path}: its first page cannot be read ({err.__cause__}), so no row can be found. Restore a backup."
         raise CorruptIndexError(msg) from err
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbert_rag.errors import CorruptIndexError
-from colbert_rag.storage.files import ArrayWriter, check_recorded, make_folder, map_array, sync_folder, write_array
+from colbert_rag.storage.files import ArrayWriter, make_folder, sync_folder, write_array
+from colbert_rag.storage.mapping import check_recorded, map_array
 from colbert_rag.storage.records import FileRecord, SegmentRecord
 from colbert_rag.storage.spans import pack_spans, unpack_spans
 
@@ -239,11 +240,13 @@ def _check_names(folder: Path, record: SegmentRecord, columns: Iterable[str]) ->
     lists = () if record.posting_bytes is None else ("list_offsets", "postings")
     expected = {*columns, *lists, "doc_keys", "doc_offsets", "spans", "escape_tokens", "escape_spans"}
     if missing := sorted(expected - record.files.keys()):
-        msg = f"{folder}: the catalog names no file for {missing[0]!r}."
+        msg = f"{folder}: the catalog names no file for {missing[0]!r}. Restore the index from a backup."
         raise CorruptIndexError(msg)
     odd = [file.name for name, file in record.files.items() if name not in expected or file.name != f"{name}.npy"]
     if odd or (lists and record.codec is None):
-        msg = f"{folder}: the catalog names {odd or lists}, which a segment of this kind does not have."
+        msg = (
+            f"{folder}: the catalog names {odd or lists}, which a segment of this kind does not have. Restore a backup."
+        )
         raise CorruptIndexError(msg)
 
 

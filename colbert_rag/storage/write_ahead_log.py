@@ -17,8 +17,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from colbert_rag.errors import CorruptIndexError, StorageError
+from colbert_rag.errors import CorruptIndexError
 from colbert_rag.storage.schema import PAGE_BYTES
+from colbert_rag.storage.system_errors import not_read
 
 __all__ = ["LogCheck", "check_log", "refuse_damaged_log"]
 
@@ -73,11 +74,7 @@ def refuse_damaged_log(path: Path) -> None:
         CorruptIndexError: commits are lost.
         StorageError: it cannot be read.
     """
-    try:
-        problem = check_log(path).problem
-    except OSError as err:
-        msg = f"{path}: cannot be read ({err.strerror})."
-        raise StorageError(msg) from err
+    problem = check_log(path).problem
     if problem is not None:
         msg = f"{path.parent}: {problem}. Restore the index from a backup."
         raise CorruptIndexError(msg)
@@ -90,7 +87,7 @@ def check_log(path: Path) -> LogCheck:
         path: The log; it may be missing.
 
     Raises:
-        OSError: it cannot be read.
+        StorageError: it cannot be read.
     """
     found = _read(path)
     # frames that were being written while they were read are whole by now
@@ -107,6 +104,8 @@ def _read(path: Path) -> LogCheck:
             return found if file.read(_HEADER_BYTES) == raw else LogCheck()
     except FileNotFoundError:
         return LogCheck()
+    except OSError as err:
+        raise not_read(path, err) from err
 
 
 def _check(file: BinaryIO, raw: bytes, name: str) -> LogCheck:

@@ -18,6 +18,8 @@ _ID_BYTES = 512
 _TEXT_BYTES = 64 << 20
 _HEADING_BYTES = 1 << 20
 _METADATA_BYTES = 1 << 20
+# an adapter may keep a whole object beside a text, a picture in it included
+_EXTRA_BYTES = 64 << 20
 # Python reads no int of more than 4,300 digits back from JSON
 _INT_BITS = 4_096
 
@@ -53,7 +55,7 @@ def _document_problem(document: object) -> str | None:
         or _heading_problem(document.heading)
         or (None if document.ref_id is None else _ref_problem(document.ref_id))
         or _metadata_problem(document.metadata)
-        or _json_problem(document.extra, "extra", MOST_LEVELS)
+        or _extra_problem(document.extra)
     )
 
 
@@ -88,8 +90,16 @@ def _metadata_problem(value: object) -> str | None:
     problem = _json_problem(value, "metadata", MOST_LEVELS)
     if problem:
         return problem
-    size = len(json_text(value).encode())
-    return f"metadata takes {size:,} bytes as JSON, at most {_METADATA_BYTES:,}" if size > _METADATA_BYTES else None
+    return _size_problem(value, "metadata", _METADATA_BYTES)
+
+
+def _extra_problem(value: object) -> str | None:
+    return _json_problem(value, "extra", MOST_LEVELS) or _size_problem(value, "extra", _EXTRA_BYTES)
+
+
+def _size_problem(value: object, where: str, most: int) -> str | None:
+    size = 0 if value is None else len(json_text(value).encode())
+    return f"{where} takes {size:,} bytes as JSON, at most {most:,}" if size > most else None
 
 
 def _json_problem(value: object, where: str, depth: int) -> str | None:

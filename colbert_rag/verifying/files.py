@@ -10,8 +10,10 @@ from pathlib import Path
 from colbert_rag.errors import CorruptIndexError
 from colbert_rag.storage import CatalogState, FileRecord, is_data_folder
 from colbert_rag.storage.connection import CATALOG
-from colbert_rag.storage.files import check_filled, sha256_of_open, shortage
+from colbert_rag.storage.files import sha256_of_open
+from colbert_rag.storage.holes import check_filled
 from colbert_rag.storage.leftovers import leftovers
+from colbert_rag.storage.system_errors import shortage
 from colbert_rag.types import Progress
 from colbert_rag.verifying.pinning import PinnedFiles
 

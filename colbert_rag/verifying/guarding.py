@@ -15,7 +15,7 @@ from colbert_rag.errors import (
     UnsupportedFormatError,
 )
 from colbert_rag.storage.connection import CATALOG
-from colbert_rag.storage.files import shortage
+from colbert_rag.storage.system_errors import shortage
 from colbert_rag.types import Progress
 
 __all__ = ["ProgressError", "damage_noted", "guarded"]
@@ -52,8 +52,12 @@ def guarded(progress: Progress) -> Progress:
 
 
 @contextmanager
-def damage_noted(problems: list[str]) -> Iterator[None]:
+def damage_noted(problems: list[str], root: Path) -> Iterator[None]:
     """End the block at the first sign of damage, with a line more in the report.
+
+    Args:
+        problems: Lines of the report; gets one more.
+        root: The folder of the index.
 
     Raises:
         StorageError: files, memory, space or permissions are wanting, whatever the index may be.
@@ -62,26 +66,26 @@ def damage_noted(problems: list[str]) -> Iterator[None]:
     try:
         yield
     except _TOLD as err:
-        if _lacking(err.__cause__) is not None:
+        if _lacking(err.__cause__, root / CATALOG) is not None:
             raise
         problems.append(str(err))
     except ColbertRagError:
         raise
     except _DAMAGE as err:
         if isinstance(err, sqlite3.OperationalError) and "locked" in str(err):
-            msg = f"{CATALOG}: another process is recovering the catalog after a crash. Wait for it and repeat."
+            msg = f"{root / CATALOG}: another process is recovering the catalog after a crash. Wait for it and repeat."
             raise IndexLockedError(msg) from err
-        lacking = _lacking(err)
+        lacking = _lacking(err, root / CATALOG)
         if lacking is not None:
             raise lacking from err
         problems.append(f"{CATALOG}: {str(err) or type(err).__name__}")
 
 
-def _lacking(err: BaseException | None) -> StorageError | None:
+def _lacking(err: BaseException | None, path: Path) -> StorageError | None:
     """What the machine lacks, if that is the reason of the error."""
     if isinstance(err, OSError):
-        return shortage(Path(err.filename or CATALOG), err)
+        return shortage(Path(err.filename or path), err)
     if isinstance(err, sqlite3.OperationalError) and str(err) in _SHORTAGES:
         advice = "Free space for temporary files (SQLITE_TMPDIR), raise the limit of open files (ulimit -n)"
-        return StorageError(f"{CATALOG}: SQLite cannot work here ({err}). {advice}, and repeat.")
+        return StorageError(f"{path}: SQLite cannot work here ({err}). {advice}, and repeat.")
     return None

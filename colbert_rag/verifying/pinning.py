@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from colbert_rag.errors import CorruptIndexError, StorageError
 from colbert_rag.storage import CatalogState, FileRecord
+from colbert_rag.storage.array_header import HEADER_BYTES
 from colbert_rag.storage.copying import open_file
-from colbert_rag.storage.files import HEADER_BYTES, shortage
+from colbert_rag.storage.system_errors import UnreadableError, shortage
 
 __all__ = ["PinnedFiles", "pinned_files"]
 
@@ -73,7 +74,7 @@ def _opened(root: Path, folder: str, record: FileRecord) -> BinaryIO | str:
         if status.st_size != record.size:
             return f"{status.st_size:,} bytes on disk, {record.size:,} committed"
         return open_file(root, folder, record)
-    except CorruptIndexError as err:
+    except (CorruptIndexError, UnreadableError) as err:
         return f"cannot be read ({err})"
     except StorageError:
         raise

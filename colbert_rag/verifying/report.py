@@ -8,13 +8,13 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from colbert_rag.errors import IndexLockedError
+from colbert_rag.errors import ColbertRagError, IndexLockedError
 from colbert_rag.storage import Catalog, CatalogState, Reading
+from colbert_rag.storage.access import CATALOG, CatalogFiles
 from colbert_rag.storage.catalog import read_state
-from colbert_rag.storage.connection import CATALOG
 from colbert_rag.storage.leftovers import leftovers
 from colbert_rag.storage.write_ahead_log import check_log
-from colbert_rag.types import Progress, VerifyReport
+from colbert_rag.types import Progress, VerifyReport, silent
 from colbert_rag.verifying.files import extra_files, file_problems
 from colbert_rag.verifying.guarding import ProgressError, damage_noted, guarded
 from colbert_rag.verifying.pinning import PinnedFiles, pinned_files
@@ -52,13 +52,13 @@ def verify_folder(path: str | Path, progress: Progress | None = None) -> VerifyR
 
     Raises:
         IndexNotFoundError: there is no catalog in the folder.
-        IndexLockedError: another process is recovering the catalog after a crash, or merges without a pause.
+        IndexLockedError: another process is recovering the catalog after a crash, or writes without a pause.
         ReadOnlyIndexError: the last writer did not finish, and without write access its log cannot be read along.
         StorageError: open files, memory, temporary space or permissions do not suffice for a look.
     """
     root = Path(path).absolute()
     for _ in range(_ATTEMPTS):
-        look = _Look(root, guarded(progress or _silent))
+        look = _Look(root, guarded(progress or silent))
         try:
             look.run()
         except ProgressError as err:
@@ -67,7 +67,7 @@ def verify_folder(path: str | Path, progress: Progress | None = None) -> VerifyR
         if not look.is_overtaken and (not look.problems or look.commits == _commits(root)):
             break
     if look.is_overtaken:
-        msg = f"{root}: a writer merges faster than the files of a commit can be opened. Repeat when it pauses."
+        msg = f"{root}: a writer commits or merges faster than a commit can be looked at. Repeat when it pauses."
         raise IndexLockedError(msg)
     return look.report()
 
@@ -97,7 +97,7 @@ class _Look:
         self._leftovers: list[str] = []
         self._n_documents = 0
         self.problems: list[str] = []
-        # whether a merge removed files before they could be opened, and the other checks were left out
+        # whether a writer changed what was looked at: what was found is of no commit, or its files were gone
         self.is_overtaken = False
 
     @property
@@ -113,7 +113,18 @@ class _Look:
 
     def run(self) -> None:
         """Make every check that can be made."""
-        with damage_noted(self.problems):
+        before = CatalogFiles.of(self._root)
+        try:
+            self._check_all()
+        except ColbertRagError:
+            if not before.is_overtaken(self._root):
+                raise
+            self.is_overtaken = True
+        # without a lock pages of two commits may have been read, or of none
+        self.is_overtaken |= bool(self.problems) and before.is_overtaken(self._root)
+
+    def _check_all(self) -> None:
+        with damage_noted(self.problems, self._root):
             check_catalog_file(self._root)
             log = check_log(self._root / LOG)
             self.problems += [log.problem] if log.problem else []
@@ -123,11 +134,11 @@ class _Look:
 
     def _check_commit(self, reading: Reading) -> None:
         found: list[str] = []
-        with damage_noted(found):
+        with damage_noted(found, self._root):
             check_tables(reading.connection, self._root)
         with ExitStack() as files:
             pinned = PinnedFiles()
-            with damage_noted(self.problems):
+            with damage_noted(self.problems, self._root):
                 self._state = read_state(reading, self._root)
                 pinned = files.enter_context(pinned_files(self._root, self._state))
             self.is_overtaken = bool(pinned.problems) and self.commits != _commits(self._root)
@@ -137,25 +148,25 @@ class _Look:
     def _check(self, reading: Reading, pinned: PinnedFiles, found: list[str]) -> None:
         """Make the checks that take their time."""
         if not found:
-            with damage_noted(found):
+            with damage_noted(found, self._root):
                 found += _in_catalog(page_problems(reading.connection, self._root))
         self.problems += found
         if self._state is not None:
             self._note(file_problems(self._root, self._state, pinned, self._progress))
             self._note(extra_files(self._root, self._state))
-            with damage_noted(self.problems):
+            with damage_noted(self.problems, self._root):
                 self._leftovers += [path.name for path in leftovers(self._root, self._state.folders)]
         # pages may lead in a circle
         if not found:
             self._check_rows(reading, pinned)
 
     def _check_rows(self, reading: Reading, pinned: PinnedFiles) -> None:
-        with damage_noted(self.problems):
+        with damage_noted(self.problems, self._root):
             self._n_documents = reading.count()
         self._note(_in_catalog(pair_problems(reading.connection)))
         self._note(_in_catalog(document_problems(reading)))
         if self._state is not None and not self.problems:
-            with damage_noted(self.problems):
+            with damage_noted(self.problems, self._root):
                 check_numbers(self._root, self._state, partial(_folders, self._root))
                 self._note(key_problems(self._state, pinned, reading))
             self._note(_in_catalog(size_problems(reading.connection)))
@@ -163,14 +174,10 @@ class _Look:
             self._note(_in_catalog(word_problems(reading, self._progress)))
 
     def _note(self, lines: Iterable[str]) -> None:
-        with damage_noted(self.problems):
+        with damage_noted(self.problems, self._root):
             for line in lines:
                 self.problems.append(line)
 
 
 def _in_catalog(lines: Iterable[str]) -> Iterator[str]:
     return (f"{CATALOG}: {line}" for line in lines)
-
-
-def _silent(stage: str, done: int, total: int | None) -> None:
-    """The progress of somebody who does not look."""

@@ -9,7 +9,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from colbert_rag.errors import IndexNotFoundError
-from colbert_rag.storage.connection import CATALOG, access_mode, check_format
+from colbert_rag.storage.access import CATALOG, access_mode
+from colbert_rag.storage.connection import check_format
 from colbert_rag.storage.guards import check_files, check_schema, work_bounded
 
 __all__ = ["LOG", "check_catalog_file", "check_tables", "page_problems", "reading_catalog"]

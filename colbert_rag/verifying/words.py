@@ -10,8 +10,8 @@ import sqlite3
 from collections.abc import Iterator
 
 from colbert_rag.storage import Reading
+from colbert_rag.storage.full_text import folded
 from colbert_rag.storage.schema import FULLTEXT
-from colbert_rag.storage.transactions import folded
 from colbert_rag.types import Progress
 
 __all__ = ["word_problems"]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from itertools import accumulate
 
 import pytest
 from hostile_case import Case
@@ -84,18 +85,26 @@ def one_root_for_two(one: str, other: str) -> Callable[[HostileIndex], None]:
     return make
 
 
-def circle(table: str, levels: int = 6, width: int = 900) -> Callable[[HostileIndex], None]:
+# what stands behind the child's number: a key as a varint in a table, a record in an index
+TABLE_CELLS = [bytes([0x80 | n >> 7, n & 0x7F]) for n in range(1, 901)]
+# ("n", 40, 1) of the table of attributes, which is an index to SQLite
+ATTRIBUTE_CELLS = [bytes([7, 4, 15, 1, 1]) + b"n\x28\1"] * 250
+
+
+def circle(
+    table: str, levels: int = 6, cells: Sequence[bytes] = TABLE_CELLS, kinds: tuple[int, int | None] = (5, None)
+) -> Callable[[HostileIndex], None]:
     """Pages that name each other: 900 times 900 times ... the same rows, some 10^17 of them in a few pages."""
 
     def make(index: HostileIndex) -> None:
         root = root_page(index, table)
         pages = bytearray(index.catalog.read_bytes())
-        leaf = pages[(root - 1) * PAGE : root * PAGE]
+        leaf = page_of(kinds[1], cells) if kinds[1] else pages[(root - 1) * PAGE : root * PAGE]
         first = len(pages) // PAGE + 1
         children = [first + level for level in range(levels)]
         for level, child in enumerate(children):
             page = root if level == 0 else children[level - 1]
-            node = interior(child, width)
+            node = interior(child, cells, kinds[0])
             if page == root:
                 pages[(root - 1) * PAGE : root * PAGE] = node
             else:
@@ -107,47 +116,49 @@ def circle(table: str, levels: int = 6, width: int = 900) -> Callable[[HostileIn
     return make
 
 
-def interior(child: int, width: int) -> bytes:
-    """An interior page of a table whose every cell names one child (sqlite.org/fileformat2.html, section 1.6)."""
-    cells = [child.to_bytes(4, "big") + bytes([0x80 | n >> 7, n & 0x7F]) for n in range(1, width + 1)]
-    start = PAGE - 6 * width
-    header = b"\x05\0\0" + width.to_bytes(2, "big") + start.to_bytes(2, "big") + b"\0" + child.to_bytes(4, "big")
-    pointers = b"".join((start + 6 * n).to_bytes(2, "big") for n in range(width))
-    return (header + pointers).ljust(start, b"\0") + b"".join(cells)
+def interior(child: int, cells: Sequence[bytes], kind: int) -> bytes:
+    """An interior page of a b-tree whose every cell names one child."""
+    number = child.to_bytes(4, "big")
+    return page_of(kind, [number + cell for cell in cells], number)
+
+
+def page_of(kind: int, cells: Sequence[bytes], last: bytes = b"") -> bytes:
+    """A page of a b-tree (sqlite.org/fileformat2.html, section 1.6)."""
+    start = PAGE - sum(map(len, cells))
+    header = bytes([kind, 0, 0]) + len(cells).to_bytes(2, "big") + start.to_bytes(2, "big") + b"\0" + last
+    places = accumulate(map(len, cells[:-1]), initial=start)
+    return (header + b"".join(place.to_bytes(2, "big") for place in places)).ljust(start, b"\0") + b"".join(cells)
 
 
 ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x AS key FROM n"
 BOMB = " ".join(f"CREATE VIEW v{n} AS SELECT a.* FROM v{n - 1} a, v{n - 1} b, v{n - 1} c;" for n in range(1, 30))
 TABLES = [
-    Case("a trigger", "open", script("CREATE TRIGGER t AFTER INSERT ON documents BEGIN DELETE FROM content; END;")),
-    Case(
-        "a trigger on what is deleted",
-        "open",
-        script("CREATE TRIGGER t AFTER DELETE ON documents BEGIN UPDATE state SET next_key = 1; END;"),
-    ),
-    Case("a view instead of tombstones, without end", "open", instead("tombstones", ENDLESS)),
-    Case("a view instead of segments", "open", instead("segments", "SELECT 'segment-1' AS name, '{}' AS record")),
-    Case("a view instead of documents", "open", instead("documents", "SELECT key, text AS id FROM content")),
-    Case("views of views of views", "open", script(f"CREATE VIEW v0 AS SELECT 1 AS x; {BOMB}")),
-    Case("a further table", "open", script("CREATE TABLE more (x);")),
-    Case("a further index", "open", script("CREATE INDEX more ON documents (n_tokens);")),
-    Case("an index over an expression", "open", script("CREATE INDEX more ON content (abs(checksum));")),
-    Case("no table of attributes", "open", script("DROP TABLE attributes;")),
-    Case("no full-text index", "open", script("DROP TABLE fulltext;")),
-    Case("no index over the sources", "open", script("DROP INDEX documents_by_ref;")),
-    Case("tables of any type", "open", declared("content", " STRICT", "")),
-    Case(
-        "a column that is computed", "open", declared("content", "text TEXT NOT NULL", "text TEXT AS (randomblob(9))")
-    ),
-    Case("a default that is computed", "open", declared("state", "codec TEXT", "codec TEXT DEFAULT (randomblob(9))")),
-    Case("another tokenizer", "open", declared("fulltext", "unicode61 remove_diacritics 2", "trigram")),
-    Case(
-        "full text with its content elsewhere", "open", declared("fulltext", "content = ''''", "content = ''content''")
-    ),
-    Case("another virtual table", "open", declared("fulltext", "fts5", "fts5vocab")),
-    Case("a shadow table of another kind", "open", declared("fulltext_data", "block BLOB", "block TEXT AS (id)")),
-    Case("a schema that is no SQL", "open", declared("documents", "CREATE TABLE", "CREATE CREATE")),
-    Case("text in UTF-16", "open", other_encoding),
+    Case(name, "open", make)
+    for name, make in {
+        "a trigger": script("CREATE TRIGGER t AFTER INSERT ON documents BEGIN DELETE FROM content; END;"),
+        "a trigger on what is deleted": script(
+            "CREATE TRIGGER t AFTER DELETE ON documents BEGIN UPDATE state SET next_key = 1; END;"
+        ),
+        "a view instead of tombstones, without end": instead("tombstones", ENDLESS),
+        "a view instead of segments": instead("segments", "SELECT 'segment-1' AS name, '{}' AS record"),
+        "a view instead of documents": instead("documents", "SELECT key, text AS id FROM content"),
+        "views of views of views": script(f"CREATE VIEW v0 AS SELECT 1 AS x; {BOMB}"),
+        "a further table": script("CREATE TABLE more (x);"),
+        "a further index": script("CREATE INDEX more ON documents (n_tokens);"),
+        "an index over an expression": script("CREATE INDEX more ON content (abs(checksum));"),
+        "no table of attributes": script("DROP TABLE attributes;"),
+        "no full-text index": script("DROP TABLE fulltext;"),
+        "no index over the sources": script("DROP INDEX documents_by_ref;"),
+        "tables of any type": declared("content", " STRICT", ""),
+        "a column that is computed": declared("content", "text TEXT NOT NULL", "text TEXT AS (randomblob(9))"),
+        "a default that is computed": declared("state", "codec TEXT", "codec TEXT DEFAULT (randomblob(9))"),
+        "another tokenizer": declared("fulltext", "unicode61 remove_diacritics 2", "trigram"),
+        "full text with its content elsewhere": declared("fulltext", "content = ''''", "content = ''content''"),
+        "another virtual table": declared("fulltext", "fts5", "fts5vocab"),
+        "a shadow table of another kind": declared("fulltext_data", "block BLOB", "block TEXT AS (id)"),
+        "a schema that is no SQL": declared("documents", "CREATE TABLE", "CREATE CREATE"),
+        "text in UTF-16": other_encoding,
+    }.items()
 ]
 
 
@@ -174,6 +185,7 @@ PAGES = [
     Case("tombstones in a circle", "search", circle("tombstones")),
     # what only counts them reads their index
     Case("documents in a circle", "function", circle("documents")),
+    Case("attributes in a circle", "delete by filter", circle("attributes", 7, ATTRIBUTE_CELLS, (2, 10))),
     Case("content in a circle", "verify folder", circle("content")),
     Case("the words' data in a circle", "verify folder", circle("fulltext_data")),
     Case("the words' sizes in a circle", "verify folder", circle("fulltext_docsize")),

@@ -55,47 +55,40 @@ def linked(which: Callable[[HostileIndex], Path]) -> Callable[[HostileIndex], No
     return make
 
 
-def fifo(which: Callable[[HostileIndex], Path]) -> Callable[[HostileIndex], None]:
-    """Opening it for reading would wait for ever."""
+def instead(which: Callable[[HostileIndex], Path], put: Callable[[Path], object]) -> Callable[[HostileIndex], None]:
+    """Something else in the place of a file."""
 
     def make(index: HostileIndex) -> None:
         path = which(index)
         path.unlink(missing_ok=True)
-        os.mkfifo(path)
+        put(path)
 
     return make
 
 
-def folder(which: Callable[[HostileIndex], Path]) -> Callable[[HostileIndex], None]:
-    def make(index: HostileIndex) -> None:
-        path = which(index)
-        path.unlink(missing_ok=True)
-        path.mkdir()
-
-    return make
+def endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
 
 
-def endless(which: Callable[[HostileIndex], Path]) -> Callable[[HostileIndex], None]:
-    def make(index: HostileIndex) -> None:
-        path = which(index)
-        path.unlink(missing_ok=True)
-        path.symlink_to("/dev/zero")
-
-    return make
-
-
-def device(index: HostileIndex) -> None:
-    array(index).unlink()
+def device(path: Path) -> None:
     try:
-        os.mknod(array(index), stat.S_IFCHR | 0o600, os.makedev(1, 5))
+        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5))
     except OSError:
         pytest.skip("only root may make a device")
 
 
-def listening(index: HostileIndex) -> None:
-    array(index).unlink()
+def listening(path: Path) -> None:
     with suppress(OSError), closing(socket.socket(socket.AF_UNIX)) as made:
-        made.bind(str(array(index)))
+        made.bind(str(path))
+
+
+def fifo(path: Path) -> None:
+    """Opening it for reading would wait for ever."""
+    os.mkfifo(path)
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
 
 
 def gone(which: Callable[[HostileIndex], Path]) -> Callable[[HostileIndex], None]:
@@ -171,18 +164,23 @@ CASES = [
     Case("a link instead of the log", "open", linked(beside("-wal"))),
     Case("a link instead of the log's index", "open", linked(beside("-shm"))),
     Case("a link instead of a journal", "open", linked(beside("-journal"))),
-    Case("a link to a device without end instead of an array", "search", endless(array)),
-    Case("a link to a device without end instead of a catalog", "open", endless(catalog), error="IndexNotFoundError"),
-    Case("a FIFO instead of an array", "search", fifo(array)),
-    Case("a FIFO instead of a catalog", "open", fifo(catalog), error="IndexNotFoundError"),
-    Case("a FIFO instead of the log", "open", fifo(beside("-wal"))),
-    Case("a FIFO instead of the log's index", "open", fifo(beside("-shm"))),
-    Case("a FIFO instead of a journal", "open", fifo(beside("-journal"))),
-    Case("a folder instead of an array", "search", folder(array)),
-    Case("a folder instead of the log", "open", folder(beside("-wal"))),
-    Case("a folder instead of a catalog", "open", folder(catalog), error="IndexNotFoundError"),
-    Case("a device instead of an array", "search", device),
-    Case("a socket instead of an array", "search", listening),
+    Case("a link to a device without end instead of an array", "search", instead(array, endless)),
+    Case(
+        "a link to a device without end instead of a catalog",
+        "open",
+        instead(catalog, endless),
+        error="IndexNotFoundError",
+    ),
+    Case("a FIFO instead of an array", "search", instead(array, fifo)),
+    Case("a FIFO instead of a catalog", "open", instead(catalog, fifo), error="IndexNotFoundError"),
+    Case("a FIFO instead of the log", "open", instead(beside("-wal"), fifo)),
+    Case("a FIFO instead of the log's index", "open", instead(beside("-shm"), fifo)),
+    Case("a FIFO instead of a journal", "open", instead(beside("-journal"), fifo)),
+    Case("a folder instead of an array", "search", instead(array, folder)),
+    Case("a folder instead of the log", "open", instead(beside("-wal"), folder)),
+    Case("a folder instead of a catalog", "open", instead(catalog, folder), error="IndexNotFoundError"),
+    Case("a device instead of an array", "search", instead(array, device)),
+    Case("a socket instead of an array", "search", instead(array, listening)),
     Case("no array", "search", gone(array)),
     Case("no segment", "search", gone(segment)),
     Case("no codec", "search", gone(codec)),

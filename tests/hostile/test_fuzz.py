@@ -13,18 +13,18 @@ SHARES = dict.fromkeys(PARSERS, 1.0) | {"records": 0.5, "html": 0.5, "pdf": 0.5}
 
 
 @pytest.mark.parametrize("parser", PARSERS)
-def test_a_parser_gives_an_answer_or_an_error_of_ours(server, figures, parser):
+def test_a_parser_gives_an_answer_or_an_error_of_ours(server, figures, fast_folder, parser):
     total = -int(-figures.size(EVERYDAY, TORTURE) * SHARES[parser] // sum(SHARES.values()))
     for first in range(0, total, BATCH):
         count = min(BATCH, total - first)
-        answer = server.run("fuzz", parser, figures.seed, first, count, limit_s=300)
+        answer = server.run("fuzz", parser, figures.seed, first, count, str(fast_folder), limit_s=300)
         assert answer["signal"] == 0, f"--seed {figures.seed}, among {parser} {first} to {first + count}"
         assert answer["result"] == {}, f"--seed {figures.seed}"
         assert answer["grown"] < MOST_MEMORY
         figures.add("fuzzed inputs", count)
 
 
-def test_what_a_parser_takes_badly_is_reported(server):
+def test_what_a_parser_takes_badly_is_reported(server, fast_folder):
     """An unknown parser stands for one that fails: the child says so instead of nothing."""
-    answer = server.run("fuzz", "no such parser", 0, 0, 1)
+    answer = server.run("fuzz", "no such parser", 0, 0, 1, str(fast_folder))
     assert "KeyError" in answer["result"]["the job itself"]

@@ -115,7 +115,7 @@ CONTENT = [
         )
     ),
     *(
-        Case(f"content.metadata: {value}", "search", write("content", "metadata", value))
+        Case(f"content.metadata: the text {value}", "search", write("content", "metadata", value))
         for value in ("[1]", "null", "5", '"a"')
     ),
     Case("content.text: no UTF-8", "search", sql("UPDATE content SET text = CAST(x'c3' AS TEXT)")),

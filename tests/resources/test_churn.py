@@ -154,7 +154,7 @@ def digest_of_the_same_work(folder, kind):
     return hashlib.sha256(repr((digests, rows, hits)).encode()).hexdigest()
 
 
-def test_equal_work_gives_equal_bytes_and_without_a_codec_with_any_number_of_threads(tmp_path):
+def test_equal_work_gives_equal_bytes_and_without_a_codec_with_any_number_of_threads(fast_folder):
     """k-means adds in another order with another number of threads, so a codec is only as equal as they are."""
     runs = []
     for n, threads in enumerate(["1", "1", "8", "8"]):
@@ -162,7 +162,7 @@ def test_equal_work_gives_equal_bytes_and_without_a_codec_with_any_number_of_thr
         limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
         runs.append(
             subprocess.Popen(
-                [sys.executable, "-c", DIGESTS.format(path=path, folder=str(tmp_path / str(n)))],
+                [sys.executable, "-c", DIGESTS.format(path=path, folder=str(fast_folder / str(n)))],
                 stdout=subprocess.PIPE,
                 text=True,
                 env=os.environ | limits,

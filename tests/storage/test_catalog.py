@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import sqlite3
 import threading
+from contextlib import closing
 
 import pytest
 
@@ -13,6 +14,7 @@ from colbert_rag.errors import (
     IndexClosedError,
     IndexLockedError,
     ReadOnlyIndexError,
+    StorageError,
 )
 from colbert_rag.storage import Catalog, CodecRecord, SegmentRecord, create_catalog
 
@@ -30,6 +32,15 @@ def ids(catalog):
 def state(catalog):
     with catalog.reading() as reading:
         return catalog.state(reading)
+
+
+def test_a_disk_that_fails_is_named_though_sqlite_ends_the_transaction_itself(catalog):
+    def fails(reading):
+        reading.connection.execute("ROLLBACK")
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with pytest.raises(StorageError, match="disk I/O error"):
+        catalog.read(fails)
 
 
 def test_a_new_index_is_empty_and_remembers_its_settings(catalog, settings):
@@ -267,3 +278,20 @@ def test_a_large_log_is_folded_into_the_catalog(catalog, folder, store, monkeypa
     monkeypatch.setattr("colbert_rag.storage.catalog._MOST_LOG_BYTES", 100_000)
     store({f"d{n}": f"word{n} " * 500 for n in range(200)})
     assert (folder / "catalog.sqlite-wal").stat().st_size == 0
+
+
+def test_documents_are_counted_by_what_the_segments_hold_without_the_deleted(catalog, tamper):
+    assert catalog.read(catalog.count) == 0
+    with catalog.writing() as writing:
+        for name, n_documents in (("segment-1", 5), ("segment-2", 3)):
+            writing.add_segment(SEGMENT.model_copy(update={"name": name, "n_documents": n_documents}))
+        writing.bury([1, 7])
+    assert catalog.read(catalog.count) == 6
+    catalog.close()
+    tamper("DELETE FROM segments WHERE name = 'segment-1'")
+    tamper("INSERT INTO tombstones VALUES (8), (9)")
+    with (
+        closing(Catalog(catalog.folder)) as other,
+        pytest.raises(CorruptIndexError, match="4 of 3 documents are d"),
+    ):
+        other.read(other.count)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 import threading
 
 import pytest
@@ -14,10 +15,11 @@ from colbert_rag.errors import (
     IndexNotFoundError,
     MissingDependencyError,
     ReadOnlyIndexError,
+    StorageError,
     UnsupportedFormatError,
 )
 from colbert_rag.storage import Catalog
-from colbert_rag.storage.connection import _Connection, connect, sqlite_errors
+from colbert_rag.storage.connection import _WORDS, CatalogConnection, connect, sqlite_errors
 
 
 def test_a_folder_without_a_catalog_is_no_index(tmp_path):
@@ -102,7 +104,7 @@ def test_a_connection_is_neither_used_nor_closed_in_a_forked_child(folder):
 
 
 def test_a_connection_whose_opening_was_interrupted_goes_without_a_word():
-    never_opened = _Connection.__new__(_Connection)
+    never_opened = CatalogConnection.__new__(CatalogConnection)
     never_opened.__del__()
     never_opened.close()
 
@@ -186,15 +188,28 @@ class TestFolderWithoutWriteAccess:
             Catalog(folder)
 
 
+def named(text, name):
+    """An error as Python 3.11 and later raise it."""
+    error = sqlite3.DatabaseError(text)
+    error.sqlite_errorname = name
+    return error
+
+
 @pytest.mark.parametrize(
     ("raised", "expected", "words"),
     [
         (sqlite3.OperationalError("database is locked"), IndexLockedError, "lock_timeout_s"),
-        (sqlite3.OperationalError("attempt to write a readonly database"), ReadOnlyIndexError, "permissions"),
-        (sqlite3.OperationalError("database or disk is full"), OSError, "disk is full"),
+        (sqlite3.OperationalError("attempt to write a readonly database"), StorageError, r"permissions.*ulimit -n"),
+        (sqlite3.OperationalError("database or disk is full"), StorageError, "disk is full.*Free space"),
+        (sqlite3.OperationalError("disk I/O error"), StorageError, "check the permissions.*verify"),
+        (sqlite3.OperationalError("unable to open database file"), StorageError, r"ulimit -n.*verify"),
+        (named("another text", "SQLITE_IOERR_SHMMAP"), StorageError, "another text, SQLITE_IOERR_SHMMAP"),
+        (named("vtable constructor failed: fulltext", "SQLITE_CANTOPEN"), StorageError, "vtable constructor failed"),
+        (named("another text", "SQLITE_BUSY_SNAPSHOT"), IndexLockedError, "lock_timeout_s"),
         (sqlite3.OperationalError("no such module: fts5"), MissingDependencyError, "lacks FTS5"),
         (sqlite3.OperationalError("no such table: state"), CorruptIndexError, "verify"),
-        (sqlite3.DatabaseError("database disk image is malformed"), CorruptIndexError, "verify"),
+        (sqlite3.DatabaseError("database disk image is malformed"), CorruptIndexError, "disk cannot read it.*verify"),
+        (sqlite3.DatabaseError("file is not a database"), CorruptIndexError, "not a database. Run: .*verify"),
         (sqlite3.IntegrityError("UNIQUE constraint failed"), CorruptIndexError, "UNIQUE"),
         (KeyError("mine"), KeyError, "mine"),
     ],
@@ -203,3 +218,34 @@ def test_errors_of_sqlite_become_ours_and_others_stay(tmp_path, raised, expected
     with pytest.raises(expected, match=words) as caught, sqlite_errors(tmp_path):
         raise raised
     assert caught.value is raised or caught.value.__cause__ is raised
+
+
+def test_a_write_that_is_refused_is_read_only_only_where_the_folder_is(tmp_path, monkeypatch):
+    def refuse():
+        with sqlite_errors(tmp_path):
+            raise sqlite3.OperationalError("attempt to write a readonly database")
+
+    with pytest.raises(StorageError):
+        refuse()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(ReadOnlyIndexError, match="Check the permissions of the folder"):
+        refuse()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python does not say the number of the error")
+def test_the_words_for_python_3_10_are_those_of_sqlite(folder):
+    blocker = sqlite3.connect(folder / "catalog.sqlite", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    for uri, sql, name in (
+        ("mode=rw", "BEGIN IMMEDIATE", "SQLITE_BUSY"),
+        ("mode=ro", "DELETE FROM state", "SQLITE_READONLY"),
+    ):
+        other = sqlite3.connect(f"{(folder / 'catalog.sqlite').as_uri()}?{uri}", uri=True, timeout=0)
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            other.execute(sql)
+        assert _WORDS[str(caught.value)] == caught.value.sqlite_errorname == name
+        other.close()
+    blocker.close()
+    with pytest.raises(sqlite3.OperationalError) as caught:
+        sqlite3.connect(folder / "nowhere" / "catalog.sqlite")
+    assert _WORDS[str(caught.value)] == caught.value.sqlite_errorname == "SQLITE_CANTOPEN"

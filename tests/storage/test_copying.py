@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import errno
 import os
+from types import SimpleNamespace
 
 import pytest
 
 from colbert_rag.errors import CorruptIndexError, IndexExistsError, StorageError
+from colbert_rag.storage import copying
 from colbert_rag.storage.copying import appearing_folder, copy_file, open_file
 from colbert_rag.storage.files import sha256_of
 from colbert_rag.storage.records import FileRecord
+from colbert_rag.storage.system_errors import UnreadableError
 
 
 def record_of(path):
@@ -53,6 +56,23 @@ def test_a_name_that_was_taken_meanwhile_is_not_taken_away(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_folder_whose_name_cannot_be_made_durable_never_was(tmp_path, monkeypatch):
+    target = tmp_path / "target"
+
+    def fails(folder):
+        if target.exists():
+            raise StorageError("the disk fails")
+
+    monkeypatch.setattr(copying, "sync_folder", fails)
+    with pytest.raises(StorageError, match="the disk fails"), appearing_folder(target):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    with appearing_folder(target) as building:
+        (building / "file").write_text("whole")
+    assert [path.name for path in target.iterdir()] == ["file"]
+
+
 def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises((StorageError, IndexExistsError)), appearing_folder(tmp_path / "file" / "target"):
@@ -92,7 +112,7 @@ def test_what_is_not_the_committed_file_is_not_opened(stored, tmp_path, damage):
             stored.mkdir()
         elif damage == "fifo":
             os.mkfifo(stored)
-    with pytest.raises(CorruptIndexError, match=r"codes\.npy"):
+    with pytest.raises(CorruptIndexError, match=r"codes\.npy: .*Run colbert-rag verify .* restore it from a backup"):
         open_file(tmp_path / "index", "segment-1", record)
 
 
@@ -111,4 +131,18 @@ def test_an_open_file_has_its_path_for_a_name_and_a_lack_of_files_is_no_damage(s
 
     monkeypatch.setattr(os, "open", fails)
     with pytest.raises(StorageError, match="ulimit -n"):
+        open_file(tmp_path / "index", "segment-1", record)
+
+
+def test_a_disk_that_fails_to_give_a_file_is_named_and_no_damage(stored, tmp_path, monkeypatch):
+    def fails(*args):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    record = record_of(stored)
+    with open_file(tmp_path / "index", "segment-1", record) as file:
+        failing = SimpleNamespace(name=file.name, read=fails)
+        with pytest.raises(UnreadableError, match=r"codes\.npy: cannot be read .*Check the disk.*backup"):
+            list(copy_file(failing, tmp_path / "copy"))
+    monkeypatch.setattr(os, "open", fails)
+    with pytest.raises(UnreadableError, match=r"codes\.npy: cannot be read .*Check the disk.*backup"):
         open_file(tmp_path / "index", "segment-1", record)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +38,16 @@ def test_creating_in_a_folder_of_something_else_is_refused(tmp_path, settings):
         with pytest.raises(IndexExistsError, match="not an empty folder"):
             create_catalog(folder, settings)
     assert names(tmp_path) == {"notes.txt"}
+
+
+@pytest.mark.parametrize(("number", "advice"), [(errno.EACCES, "permissions"), (errno.EIO, "Check the disk")])
+def test_a_folder_that_cannot_be_looked_at_is_named(tmp_path, settings, monkeypatch, number, advice):
+    def fails(folder):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "iterdir", fails)
+    with pytest.raises(StorageError, match=rf"{tmp_path}: cannot be read .*{advice}"):
+        create_catalog(tmp_path, settings)
 
 
 def test_what_an_interrupted_creation_left_is_in_nobodys_way_and_goes(tmp_path, settings):

@@ -9,8 +9,8 @@ import pytest
 
 from colbert_rag.errors import CorruptIndexError, ReadOnlyIndexError
 from colbert_rag.storage.connection import CATALOG, connect
-from colbert_rag.storage.files import check_filled
 from colbert_rag.storage.guards import check_files, check_only_name, check_pages, check_schema, work_bounded
+from colbert_rag.storage.holes import check_filled
 
 
 @pytest.fixture

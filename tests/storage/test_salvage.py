@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -12,7 +13,13 @@ from pathlib import Path
 import pytest
 
 from colbert_rag import Document, Index
-from colbert_rag.errors import CorruptIndexError, IndexNotFoundError, StorageError, UnsupportedFormatError
+from colbert_rag.errors import (
+    CorruptIndexError,
+    IndexLockedError,
+    IndexNotFoundError,
+    StorageError,
+    UnsupportedFormatError,
+)
 from colbert_rag.storage import Catalog
 from colbert_rag.storage.salvage import salvaging
 from colbert_rag.testing import HashEncoder
@@ -98,6 +105,36 @@ def test_without_a_first_page_no_row_can_be_found(folder):
     path = folder / "catalog.sqlite"
     path.write_bytes(bytes(16_384) + path.read_bytes()[16_384:])
     with pytest.raises(CorruptIndexError, match="first page"), salvaging(folder):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("disk I/O error", StorageError),
+        ("database or disk is full", StorageError),
+        ("database is locked", IndexLockedError),
+        ("file is not a database", CorruptIndexError),
+    ],
+)
+def test_a_disk_that_fails_and_a_lock_are_no_damage(folder, monkeypatch, words, kind):
+    def fails(connection):
+        raise sqlite3.OperationalError(words)
+
+    monkeypatch.setattr("colbert_rag.storage.salvage.schema_rows", fails)
+    with pytest.raises(kind) as caught, salvaging(folder):
+        pass
+    assert type(caught.value) is kind
+    assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
+def test_a_folder_that_cannot_be_looked_at_is_a_storage_error(folder, monkeypatch, number):
+    def fails(path):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("colbert_rag.storage.salvage.check_files", fails)
+    with pytest.raises(StorageError, match=r"catalog\.sqlite: cannot be read .* repeat"), salvaging(folder):
         pass
 
 

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import errno
+import os
 import random
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
-from colbert_rag.errors import CorruptIndexError
+from colbert_rag.errors import CorruptIndexError, StorageError
 from colbert_rag.storage import Catalog
+from colbert_rag.storage.system_errors import UnreadableError
 from colbert_rag.storage.write_ahead_log import LogCheck, check_log, refuse_damaged_log
 
 HEADER, FRAME = 32, 24 + 16_384
@@ -131,6 +135,20 @@ def test_a_transaction_that_was_rolled_back_is_a_tail_at_most(tmp_path):
     found = check_log(tmp_path / "log")
     assert found.problem is None
     assert "frames after the last commit" in found.tail
+
+
+@pytest.mark.parametrize(("number", "kind"), [(errno.EIO, UnreadableError), (errno.EMFILE, StorageError)])
+def test_a_log_that_cannot_be_read_is_named_and_no_damage(log, monkeypatch, number, kind):
+    path, _ = log
+
+    def fails(*args, **options):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "open", fails)
+    for look in (check_log, refuse_damaged_log):
+        with pytest.raises(StorageError, match=rf"{path}: cannot be read .*{os.strerror(number)}.*repeat") as caught:
+            look(path)
+        assert type(caught.value) is kind
 
 
 def test_a_damaged_log_is_refused_before_sqlite_forgets_what_it_held(catalog, folder, store):

@@ -22,13 +22,14 @@ from faults_work import (
     check_answers,
     check_content,
     document,
+    open_descriptors,
     open_index,
     perform,
     state_after,
 )
 
 from colbert_rag import ColbertRagError, Index
-from colbert_rag.errors import CorruptIndexError, IndexExistsError, ReadOnlyIndexError, StorageError
+from colbert_rag.errors import CorruptIndexError, IndexExistsError, StorageError
 
 __all__ = [
     "check_each",
@@ -114,16 +115,16 @@ def check_power_losses(
     return digests
 
 
-# SQLite opens a file for reading where it fails to for writing, for whatever reason
-_OPENED_FOR_READING = {ReadOnlyIndexError: "attempt to write a readonly database"}
-# a file that cannot be read is called damaged, by SQLite as by us
-_UNREADABLE = {CorruptIndexError: ""}
-# what a failing call may become, and what its message says
+# what a failing call becomes, since nothing is damaged and all is writable, and what its message says
 _ADVICE: dict[int, dict[type[ColbertRagError], str]] = {
-    errno.EIO: {StorageError: "Free space", **_OPENED_FOR_READING, **_UNREADABLE},
-    errno.ENOSPC: {StorageError: "Free space", **_OPENED_FOR_READING, **_UNREADABLE},
-    errno.EACCES: {StorageError: "", ReadOnlyIndexError: "Check the permissions", **_UNREADABLE},
-    errno.EMFILE: {StorageError: "", **_OPENED_FOR_READING, **_UNREADABLE},
+    # SQLite calls a page malformed that the disk fails to give, and tells that from damage by nothing
+    errno.EIO: {
+        StorageError: "the disk",
+        CorruptIndexError: "The file is damaged, or the disk cannot read it",
+    },
+    errno.ENOSPC: {StorageError: "Free space"},
+    errno.EACCES: {StorageError: "the permissions"},
+    errno.EMFILE: {StorageError: "(ulimit -n)"},
 }
 
 
@@ -144,7 +145,7 @@ def fail_at_every_call(
         The call that failed last, and whether the step was done without meeting one.
     """
     shutil.copytree(base / str(number), folder)
-    before = _descriptors()
+    before = open_descriptors()
     index = None if number == 0 else open_index(folder)
     at, is_done = start - 1, False
     while index is None or not is_done:
@@ -173,7 +174,7 @@ def fail_at_every_call(
     assert_nothing_is_left(index)
     index.close()
     gc.collect()
-    assert _descriptors() == before, "a descriptor was left open"
+    assert open_descriptors() == before, "a descriptor was left open"
     return at, armed.calls < at
 
 
@@ -182,15 +183,9 @@ def _expect_in_message(text: str, err: Exception) -> None:
 
 
 def _expect_advice(plan: Plan, err: ColbertRagError) -> None:
-    advice = _ADVICE[plan.error]
-    assert type(err) in advice, f"{errno.errorcode[plan.error]} became {err!r}"
-    _expect_in_message(advice[type(err)], err)
-
-
-def _descriptors() -> list[str]:
-    found = list(Path("/proc/self/fd").iterdir())
-    # what listed them is closed again
-    return sorted(str(path.readlink()) for path in found if path.is_symlink())
+    advice = [text for kind, text in _ADVICE[plan.error].items() if isinstance(err, kind)]
+    assert advice, f"{errno.errorcode[plan.error]} became {err!r}"
+    _expect_in_message(advice[0], err)
 
 
 def endless_writes(folder: Path, kind: str, seed: int) -> None:

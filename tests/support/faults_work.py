@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from word_list import WORDS
 
 from colbert_rag import Document, Index, SearchConfig
 from colbert_rag.errors import IndexNotFoundError
@@ -16,6 +17,7 @@ from colbert_rag.testing import HashEncoder
 from colbert_rag.types import Float32Array
 
 __all__ = [
+    "ENCODER",
     "HISTORIES",
     "INSIDE",
     "Step",
@@ -26,6 +28,7 @@ __all__ = [
     "check_texts",
     "document",
     "make_bases",
+    "open_descriptors",
     "open_index",
     "perform",
     "state_after",
@@ -52,21 +55,8 @@ class _FastEncoder(HashEncoder):
         return self._known[word]
 
 
-_ENCODER = _FastEncoder(dim=8)
-_WORDS = (
-    "amber",
-    "birch",
-    "cedar",
-    "delta",
-    "ember",
-    "fjord",
-    "glade",
-    "harbor",
-    "island",
-    "juniper",
-    "kelp",
-    "lagoon",
-)
+ENCODER = _FastEncoder(dim=8)
+_WORDS = WORDS[:12]
 # what 8 bits for each dimension may cost a similarity; plain vectors are float16
 _TOLERANCE = {"plain": 2e-3, "packed": 3e-2}
 _OPTIONS = {"plain": {"exact_tokens": 10**6}, "packed": {"exact_tokens": 40, "probe_tokens": 1, "bits": 8}}
@@ -138,7 +128,7 @@ def state_after(kind: str, n_steps: int) -> Texts | None:
 def perform(folder: Path, kind: str, number: int) -> Index:
     """Do one step in the index below a folder; it is left open."""
     if number == 0:
-        return Index.create(folder / INSIDE, _ENCODER, lock_timeout_s=1.0, **_OPTIONS[kind])
+        return Index.create(folder / INSIDE, ENCODER, lock_timeout_s=1.0, **_OPTIONS[kind])
     index = open_index(folder)
     try:
         HISTORIES[kind][number - 1].act(index)
@@ -150,7 +140,14 @@ def perform(folder: Path, kind: str, number: int) -> Index:
 
 def open_index(folder: Path) -> Index:
     """Open the index below a folder."""
-    return Index.open(folder / INSIDE, _ENCODER, lock_timeout_s=1.0)
+    return Index.open(folder / INSIDE, ENCODER, lock_timeout_s=1.0)
+
+
+def open_descriptors() -> list[str]:
+    """What the descriptors of this process lead to."""
+    found = list(Path("/proc/self/fd").iterdir())
+    # what listed them is closed again
+    return sorted(str(path.readlink()) for path in found if path.is_symlink())
 
 
 def make_bases(folder: Path, kind: str) -> None:
@@ -235,10 +232,10 @@ def check_answers(index: Index, texts: Texts, kind: str) -> None:
 
 
 def _brute_force(query: str, texts: Texts) -> dict[str, float]:
-    (q,) = _ENCODER.encode_queries([query])
+    (q,) = ENCODER.encode_queries([query])
     # what is encoded is the heading as well
     full = [f"h{name[1:]}\n\n{text}" for name, text in texts.items()]
-    vectors = [np.asarray(d.vectors, np.float32) for d in _ENCODER.encode_documents(full)]
+    vectors = [np.asarray(d.vectors, np.float32) for d in ENCODER.encode_documents(full)]
     return {name: float((q @ v.T).max(axis=1).sum()) for name, v in zip(texts, vectors, strict=True)}
 
 

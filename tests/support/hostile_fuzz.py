@@ -24,12 +24,15 @@ __all__ = ["PARSERS", "fuzz"]
 _MOST_SECONDS = 5
 
 
-def fuzz(parser: str, seed: int, first: int, count: int) -> dict[str, str]:
-    """Give a parser ``count`` inputs, numbered from ``first``; the numbers of those that it took badly, and how."""
+def fuzz(parser: str, seed: int, first: int, count: int, place: str) -> dict[str, str]:
+    """Give a parser ``count`` inputs, numbered from ``first``; the numbers of those that it took badly, and how.
+
+    What has to be a file is one in a folder that is made in ``place``; on a disk the parsers would wait for it.
+    """
     parse = PARSERS[parser]
     bad: dict[str, str] = {}
     signal.signal(signal.SIGALRM, _too_long)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=place) as folder:
         for number in range(first, first + count):
             signal.alarm(_MOST_SECONDS)
             try:
@@ -251,7 +254,8 @@ def _written(given: Any) -> Any:
 
 def _arrays(rng: random.Random, folder: Path) -> None:
     from colbert_rag.storage import FileRecord
-    from colbert_rag.storage.files import map_array, write_array
+    from colbert_rag.storage.files import write_array
+    from colbert_rag.storage.mapping import map_array
 
     path = folder / "array.npy"
     path.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -75,5 +74,5 @@ def _steps(index: Index) -> dict[str, Callable[[], Any]]:
 def _read(hits: list[Any]) -> None:
     """What a caller would do with hits: every passage is a piece of the document's own text."""
     for hit in hits:
-        dataclasses.asdict(hit)
+        repr(hit)
         assert all(hit.text[p.start : p.end] == p.text and 0 <= p.start <= p.end for p in hit.passages)

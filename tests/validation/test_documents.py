@@ -79,6 +79,13 @@ class TestDocuments:
             validation.check_documents([document])
         assert str(caught.value).endswith("Nothing was written.")
 
+    def test_extra_above_64_mib_is_refused(self, monkeypatch):
+        assert documents._EXTRA_BYTES == 64 << 20
+        monkeypatch.setattr(documents, "_EXTRA_BYTES", 10)
+        validation.check_documents([Document("a", "text", extra={"b": 1234})])
+        with pytest.raises(InvalidDocumentError, match="extra takes 11 bytes as JSON, at most 10"):
+            validation.check_documents([Document("a", "text", extra={"b": 12345})])
+
     def test_a_text_above_64_mib_is_refused(self, monkeypatch):
         assert documents._TEXT_BYTES == 64 << 20
         monkeypatch.setattr(documents, "_TEXT_BYTES", 10)

@@ -417,11 +417,21 @@ def test_what_the_machine_lacks_is_no_damage(path, monkeypatch, number):
         verify_folder(path)
 
 
+def test_a_file_that_the_disk_fails_to_give_is_a_line_of_the_report(path, monkeypatch):
+    def fails(file, flags):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(copying.os, "open", fails)
+    found = verify_folder(path).problems
+    assert any("cannot be read" in line and os.strerror(errno.EIO) in line for line in found), found
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
         (sqlite3.OperationalError("database or disk is full"), StorageError),
         (sqlite3.OperationalError("unable to open database file"), StorageError),
+        (sqlite3.OperationalError("database is locked"), IndexLockedError),
         (MemoryError(), MemoryError),
     ],
 )
@@ -430,8 +440,9 @@ def test_a_full_temporary_folder_and_memory_are_no_damage(path, monkeypatch, err
         raise error
 
     monkeypatch.setattr("colbert_rag.verifying.report.word_problems", fails)
-    with pytest.raises(kind):
+    with pytest.raises(kind) as caught:
         verify_folder(path)
+    assert kind is MemoryError or str(path / "catalog.sqlite") in str(caught.value)
 
 
 def compact(path):
@@ -467,6 +478,87 @@ def test_files_that_a_writer_removes_before_they_are_opened_are_looked_for_again
     report = verify_folder(path)
     assert (report.problems, report.documents) == ((), 10)
     assert len(calls) == 2
+
+
+def widen(path):
+    """Leave free pages in a catalog."""
+    tamper(path, "CREATE TABLE large AS SELECT zeroblob(500000)", is_resigned=False)
+    tamper(path, "DROP TABLE large", is_resigned=False)
+
+
+def vacuum(path):
+    """What another user may do to a catalog that nobody has open: no commit, and other pages."""
+    tamper(path, "VACUUM", is_resigned=False)
+
+
+class TestWithoutALock:
+    """Who may not write reads a catalog that nobody has open without a lock, and somebody may come."""
+
+    @pytest.fixture(autouse=True)
+    def forbidden(self, path, monkeypatch):
+        monkeypatch.setattr(os, "access", lambda path, mode: False)
+
+    def test_what_another_user_changed_without_a_commit_is_looked_at_again(self, path, monkeypatch):
+        real, calls = verifying_report.document_problems, []
+
+        def overtaken(reading):
+            if not calls:
+                vacuum(path)
+                yield "torn"
+            calls.append(reading)
+            yield from real(reading)
+
+        monkeypatch.setattr(verifying_report, "document_problems", overtaken)
+        report = verify_folder(path)
+        assert (report.problems, report.documents) == ((), 10)
+        assert len(calls) == 2
+
+    def test_pages_that_another_user_moves_meanwhile_are_no_damage(self, path, monkeypatch):
+        real, calls = verifying_report.page_problems, []
+
+        def overtaken(connection, root):
+            if not calls:
+                vacuum(path)
+            calls.append(list(real(connection, root)))
+            return calls[-1]
+
+        monkeypatch.setattr(verifying_report, "page_problems", overtaken)
+        widen(path)
+        report = verify_folder(path)
+        assert (report.problems, report.documents) == ((), 10)
+        assert [bool(found) for found in calls] == [True, False]
+
+    @pytest.mark.parametrize("error", [StorageError("no file"), IndexLockedError("held")])
+    def test_an_error_that_a_writer_may_have_caused_is_no_answer(self, path, monkeypatch, error):
+        real, calls = verifying_report.check_log, []
+
+        def overtaken(log):
+            calls.append(log)
+            if len(calls) == 1:
+                vacuum(path)
+                raise error
+            return real(log)
+
+        monkeypatch.setattr(verifying_report, "check_log", overtaken)
+        assert verify_folder(path).ok
+        assert len(calls) == 2
+
+    def test_damage_that_no_writer_explains_is_looked_at_once(self, path, monkeypatch):
+        real, calls = verifying_report.document_problems, []
+        monkeypatch.setattr(verifying_report, "document_problems", lambda r: calls.append(r) or real(r))
+        tamper(path, "UPDATE content SET text = 'other' WHERE key = 2", is_resigned=False)
+        assert len(verify_folder(path).problems) == 1
+        assert len(calls) == 1
+
+    def test_a_writer_who_never_pauses_is_named_and_not_damage(self, path, monkeypatch):
+        def overtaken(reading):
+            vacuum(path)
+            yield "torn"
+
+        monkeypatch.setattr(verifying_report, "document_problems", overtaken)
+        with pytest.raises(IndexLockedError, match="Repeat when it pauses") as caught:
+            verify_folder(path)
+        assert str(path) in str(caught.value)
 
 
 def test_a_writer_that_is_always_faster_is_named_and_not_damage(path, monkeypatch):

@@ -14,6 +14,7 @@ from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from sentence_transformers.util import load_file_path
 
+from colbert_rag.encoder.complete import module_options
 from colbert_rag.encoder.jina import alibi, rotary
 from colbert_rag.encoder.jina.family import family_of
 from colbert_rag.encoder.jina.weights import PROJECTION, TensorFiles, fit
@@ -68,31 +69,14 @@ class JinaEncoder(MultiVectorEncoder):
         return JinaTransformer if is_backbone else super()._load_module_class_from_ref(class_ref, *args, **kwargs)
 
     def _load_default_modules(
-        self,
-        model_name_or_path: str,
-        token: bool | str | None,
-        cache_folder: str | None,
-        revision: str | None = None,
-        trust_remote_code: bool = False,
-        local_files_only: bool = False,
-        model_kwargs: dict[str, Any] | None = None,
-        processor_kwargs: dict[str, Any] | None = None,
-        config_kwargs: dict[str, Any] | None = None,
+        self, model_name_or_path: str, *_: Any, **options: Any
     ) -> tuple[list[torch.nn.Module], dict[str, Any]]:
-        place = {
-            "token": token,
-            "cache_dir": cache_folder,
-            "revision": revision,
-            "local_files_only": local_files_only,
-        }
+        same = {key: options[key] for key in ("token", "revision", "local_files_only")}
+        place = same | {"cache_dir": options["cache_folder"]}
         metadata = _read_json(model_name_or_path, METADATA, place)
-        self._maybe_load_stanford_metadata(model_name_or_path, cache_folder, revision, local_files_only, token)
+        self._maybe_load_stanford_metadata(model_name_or_path, **same, cache_folder=options["cache_folder"])
         transformer = JinaTransformer(
-            model_name_or_path,
-            model_kwargs=place | (model_kwargs or {}),
-            processor_kwargs=place | (processor_kwargs or {}),
-            config_kwargs=place | (config_kwargs or {}),
-            **self._legacy.transformer_config,
+            model_name_or_path, **module_options(options, place), **self._legacy.transformer_config
         )
         self._correct_settings(model_name_or_path, transformer, metadata)
         stored = TensorFiles.find(model_name_or_path, **_file_options(place))
