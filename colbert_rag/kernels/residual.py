@@ -1,4 +1,4 @@
-"""Exact scores of compressed tokens, whose vectors are never rebuilt."""
+"""Exact scores of compressed tokens, read from their codes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from numba import types as t
 
 from colbert_rag.kernels.compiling import IDS, RANGE, kernel, read, written
 from colbert_rag.kernels.layout import LANES, WIDTH
-from colbert_rag.kernels.simd import bits_within, dot_int16, keep_largest, lowest_bit
+from colbert_rag.kernels.simd import bits_within, dot_float32_2, dot_int16, keep_largest, lowest_bit
 
-__all__ = ["residual_scores"]
+__all__ = ["residual_scores", "residual_table"]
 
 
 @kernel(
@@ -95,3 +95,55 @@ def residual_scores(
             for q in range(n_here):
                 total += best[q]
         out[n] = total
+
+
+@kernel(
+    *(
+        t.void(
+            *(read(t.float32, 1), read(t.float32, 2)),
+            *(read(t.int16, 2), read(t.float32, 1), read(t.float32, 1)),
+            *(read(ids, 1), read(t.uint8, 2), read(t.uint8, 2)),
+            written(t.float32, 2),
+        )
+        for ids in IDS
+    )
+)
+def residual_table(
+    query: Any,
+    centroids: Any,
+    byte_levels: Any,
+    scales: Any,
+    norms: Any,
+    centroid_ids: Any,
+    codes: Any,
+    factors: Any,
+    out: Any,
+) -> None:
+    """Fast form of :func:`colbert_rag.kernels.reference.residual_table`; writes ``out`` ``(T, Q) float32``.
+
+    ``query`` is rotated and laid out as in ``dot_scores``.
+    """
+    n_query, width, two = np.uint64(out.shape[1]), np.uint64(WIDTH), np.uint64(2)
+    dim, per_byte = np.uint64(centroids.shape[1]), np.uint64(byte_levels.shape[1])
+    rows = np.zeros(two * dim, np.float32)
+    dots = np.empty(two * width, np.float32)
+    i, end = np.uint64(0), np.uint64(codes.shape[0])
+    while i < end:
+        count = min(two, end - i)
+        for r in range(count):
+            centroid = np.uint64(centroid_ids[i + r])
+            scale = scales[np.uint64(factors[i + r, np.uint64(0)])]
+            norm = norms[np.uint64(factors[i + r, np.uint64(1)])]
+            for j in range((dim + per_byte - np.uint64(1)) // per_byte):
+                byte = np.uint64(codes[i + r, j])
+                first = j * per_byte
+                for p in range(min(per_byte, dim - first)):
+                    level = np.float32(byte_levels[byte, p])
+                    rows[r * dim + first + p] = (centroids[centroid, first + p] + scale * level) * norm
+        for block in range((n_query + width - np.uint64(1)) // width):
+            first = block * width
+            dot_float32_2(rows, dim, query, first * dim, dots)
+            for r in range(count):
+                for q in range(min(width, n_query - first)):
+                    out[i + r, first + q] = dots[r * width + q]
+        i += count

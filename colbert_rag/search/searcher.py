@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from colbert_rag.codec import Codec, QuantisedQuery
 from colbert_rag.kernels import blocked_query, maxsim
-from colbert_rag.search.candidates import approximate, keep_best, probed_centroids, score_table, table_steps
+from colbert_rag.search.candidates import approximate, keep_best, probes_of, score_table, table_steps
 from colbert_rag.search.snapshot import SegmentView, Snapshot
 from colbert_rag.search.workers import Workers
 from colbert_rag.types import Float32Array, SearchConfig
@@ -111,8 +111,8 @@ def _centroid_scores(codec: Codec, query: QuantisedQuery, workers: Workers) -> F
 
 def _approximated(snapshot: Snapshot, asked: _Asked, wanted: int, config: SearchConfig, workers: Workers) -> _Found:
     is_probed = any(view.segment.lists is not None for view in snapshot.views)
-    centroids = probed_centroids(asked.centroid_scores, config.n_probe if is_probed else 0)
-    return [(view, *approximate(view, asked.table, centroids, wanted, workers)) for view in snapshot.views]
+    probes = probes_of(asked.table, len(asked.query.scale), config.n_probe) if is_probed else None
+    return [(view, *approximate(view, asked.table, probes, wanted, workers)) for view in snapshot.views]
 
 
 def _best_of(found: _Found, n: int) -> _Chosen:

@@ -143,6 +143,16 @@ def test_residual_scores_pass_over_the_same_tokens_as_the_reference(rng, bounds,
     assert (expected <= complete).all()
 
 
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("dim", [1, 7, *DIMS])
+def test_a_residual_table_equals_the_reference(rng, unit_rows, dim, bits):
+    for ids, n_query, n in [(ids, q, n) for ids in IDS for q in QUERIES for n in (0, 1, 2, 33)]:
+        query, centroids, tokens = unit_rows(n_query, dim), unit_rows(K, dim), compressed(rng, n, dim, bits, ids)
+        g, out = grid(bits, dim), np.full((n, n_query), np.nan, np.float32)
+        cpu.residual_table(blocked_query(query), centroids, g.byte_levels, g.scales, g.norms, *tokens, out)
+        np.testing.assert_allclose(out, reference.residual_table(query, centroids, tokens, g, bits), atol=2e-5)
+
+
 def test_residual_scores_hold_the_largest_integers_of_1024_dimensions():
     """The sum of 1,024 products of the largest query and level numbers does not wrap around."""
     dim, bits = 1024, 8
@@ -303,27 +313,53 @@ def lists_of(members):
     return np.array(offsets, np.int64), np.frombuffer(bytes(packed), np.uint8)
 
 
-def run_probe(members, centroids, n_documents):
-    seen = np.zeros(n_documents, np.uint8)
+def run_probe(members, centroids, gains, n_documents):
+    seen, totals = np.zeros(n_documents, np.uint32), np.zeros(n_documents, np.uint32)
     out = np.full(n_documents, np.iinfo(np.int64).max, np.int64)
-    count = cpu.probe(*lists_of(members), np.array(centroids, np.int64), seen, out)
+    scores = np.full(n_documents, 77, np.uint32)
+    count = cpu.probe(*lists_of(members), np.array(centroids, np.int64), gains, seen, totals, out, scores)
     assert not seen.any()
+    assert not totals.any()
     assert count >= 0
-    return np.sort(out[:count])
+    order = out[:count].argsort()
+    return out[order], scores[order]
+
+
+@pytest.mark.parametrize("n_query", [0, *QUERIES])
+@pytest.mark.parametrize("n_best", [1, 2, 7, 60])
+def test_best_centroids_equal_the_reference(rng, n_query, n_best):
+    for highest in (3, 256):
+        table = rng.integers(0, highest, (max(1, -(-n_query // WIDTH)), K, WIDTH), np.uint8)
+        # what fills up the last block is no query token
+        table[-1, :, (n_query - 1) % WIDTH + 1 :] = 255
+        centroids, entries = np.full((n_query, n_best), 99, np.int64), np.full((n_query, n_best), 99, np.uint8)
+        cpu.best_centroids(table, centroids, entries)
+        expected = reference.best_centroids(table, n_query, n_best)
+        np.testing.assert_array_equal(centroids, expected[0])
+        np.testing.assert_array_equal(entries, expected[1])
 
 
 def test_probe_equals_the_reference(rng):
     n = 500
     members = [np.flatnonzero(rng.random(n) < share) for share in (0, 0.002, 0.1, 0.5, 1)]
-    for centroids in ([], [0], [4], [1, 2], [0, 1, 2, 3], [3, 3]):
-        np.testing.assert_array_equal(run_probe(members, centroids, n), reference.probe(members, centroids))
+    for centroids in (np.zeros((0, 3)), [[0]], [[4]], [[1, 2]], [[0, 1, 2], [3, 2, -1], [3, -1, -1]], [[3], [3]]):
+        chosen = np.array(centroids, np.int64)
+        gains = -np.sort(-rng.integers(0, 256, chosen.shape, np.uint8).astype(int), axis=1)
+        found, expected = (
+            run_probe(members, chosen, gains.astype(np.uint8), n),
+            reference.probe(members, chosen, gains.astype(np.uint8)),
+        )
+        np.testing.assert_array_equal(found[0], expected[0])
+        np.testing.assert_array_equal(found[1], expected[1])
 
 
 def test_probe_follows_gaps_of_one_to_four_bytes():
     gaps = [0, 1, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152]
     documents = np.unique(np.cumsum(gaps))
-    found = run_probe([documents, documents[::2]], [0, 1], int(documents[-1]) + 1)
+    gains = np.array([[5, 3]], np.uint8)
+    found, scores = run_probe([documents[::2], documents], [[0, 1]], gains, int(documents[-1]) + 1)
     np.testing.assert_array_equal(found, documents)
+    np.testing.assert_array_equal(scores, np.where(np.isin(documents, documents[::2]), 5, 3))
 
 
 @pytest.mark.parametrize(
@@ -331,10 +367,13 @@ def test_probe_follows_gaps_of_one_to_four_bytes():
 )
 def test_probe_says_that_a_list_is_damaged(packed):
     """Positions beyond the segment or that do not rise, numbers that do not end or have more than 35 bits."""
-    seen, out = np.zeros(6, np.uint8), np.full(6, -7, np.int64)
+    seen, totals, scores = (np.zeros(6, np.uint32) for _ in range(3))
+    out = np.full(6, -7, np.int64)
     lists = np.array([0, len(packed)], np.int64), np.array(packed, np.uint8)
-    assert cpu.probe(*lists, np.zeros(1, np.int64), seen, out) == -1
+    one = np.zeros((1, 1), np.int64), np.ones((1, 1), np.uint8)
+    assert cpu.probe(*lists, *one, seen, totals, out, scores) == -1
     assert not seen.any()
+    assert not totals.any()
     assert set(out.tolist()) <= {-7, 1, 3, 5}
 
 
