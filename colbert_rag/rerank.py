@@ -133,8 +133,9 @@ class Reranker:
         wanted: tuple[int, int],
     ) -> RankedText:
         text, tokens = encoded.texts[position], encoded.tokens[position]
-        similarities = token_similarities(query, tokens.vectors)
-        evidence = best_passages(text, tokens.spans, similarities, *wanted) if wanted[0] else ()
+        evidence: tuple[Passage, ...] = ()
+        if wanted[0]:
+            evidence = best_passages(text, tokens.spans, token_similarities(query, tokens.vectors), *wanted)
         return RankedText(position, score, text, evidence, min(1.0, max(0.0, score / len(query))))
 
 
