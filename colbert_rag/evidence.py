@@ -145,7 +145,11 @@ def _spans(group: Sequence[_Place]) -> NDArray[np.int32]:
 
 def token_vectors(snapshot: Snapshot, keys: Sequence[int]) -> dict[int, NDArray[np.floating[Any]]]:
     """The stored vectors of documents by key, ``(T, D)`` each; rotated where the index is compressed."""
-    return {place.key: _vectors(snapshot, [place]) for place in _places(snapshot, sorted(keys))}
+    codec = snapshot.codec
+    stored = {place.key: _stored(place) for place in _places(snapshot, sorted(keys))}
+    if codec is None:
+        return {key: columns["vectors"] for key, columns in stored.items()}
+    return {key: codec.decode_rotated(EncodedTokens(**columns)) for key, columns in stored.items()}
 
 
 def _similarities(snapshot: Snapshot, group: Sequence[_Place], asked: Float32Array, workers: Workers) -> Float32Array:
@@ -153,9 +157,15 @@ def _similarities(snapshot: Snapshot, group: Sequence[_Place], asked: Float32Arr
     ends = np.cumsum([place.tokens.stop - place.tokens.start for place in group])
     starts = np.concatenate([[0], ends[:-1]])
     out = np.empty((int(ends[-1]), len(asked)), np.float32)
+    codec = snapshot.codec
 
     def fill(part: slice) -> None:
-        out[starts[part.start] : ends[part.stop - 1]] = token_similarities(asked, _vectors(snapshot, group[part]))
+        for place, start, end in zip(group[part], starts[part], ends[part], strict=True):
+            columns = _stored(place)
+            if codec is None:
+                out[start:end] = token_similarities(asked, columns["vectors"])
+            else:
+                out[start:end] = codec.similarities(asked, EncodedTokens(**columns))
 
     workers.spread(fill, starts, ends, _TOKENS_PER_THREAD)
     return out
@@ -203,10 +213,6 @@ def _groups(places: Iterable[_Place]) -> Iterator[list[_Place]]:
         yield group
 
 
-def _vectors(snapshot: Snapshot, group: Sequence[_Place]) -> NDArray[np.floating[Any]]:
-    """The stored vectors of the documents, one after another."""
-    names = group[0].view.segment.columns
-    columns = {name: np.concatenate([p.view.segment.columns[name][p.tokens] for p in group]) for name in names}
-    if snapshot.codec is None:
-        return columns["vectors"]
-    return snapshot.codec.decode_rotated(EncodedTokens(columns["centroid_ids"], columns["codes"], columns["factors"]))
+def _stored(place: _Place) -> dict[str, NDArray[Any]]:
+    """The columns of a document's tokens."""
+    return {name: column[place.tokens] for name, column in place.view.segment.columns.items()}

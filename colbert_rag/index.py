@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -68,7 +68,7 @@ class Index:
         self._encoder = encoder
         self._encoder_guard = threading.Lock()
         self._answers = Answers(path, catalog)
-        self._asking = Asking(self._answers, lambda: self.encoder, lambda: self._settings().dim)
+        self._asking = Asking(self._answers, lambda: self.encoder, lambda: self._dim)
 
     @classmethod
     def create(
@@ -551,6 +551,10 @@ class Index:
         catalog = self._catalog
         again = partial(Index.open, read_only=catalog.read_only, lock_timeout_s=catalog.lock_timeout_s)
         return again, (str(self._path), self._encoder)
+
+    @cached_property
+    def _dim(self) -> int:
+        return self._settings().dim
 
     def _settings(self) -> IndexSettings:
         return self._catalog.read(self._catalog.state).settings

@@ -202,8 +202,8 @@ class SearchConfig:
     """How hard a search tries; the defaults are measured in docs/benchmarks.md.
 
     Attributes:
-        n_candidates: Documents that are scored exactly after the approximate pass; four times ``k``
-            where that is more.
+        n_candidates: Documents that are scored from their codes after the approximate pass, the best of them with
+            all tokens that matter; four times ``k`` where that is more.
         n_probe: Inverted lists opened per query token, where a segment is probed and not scanned.
         exact: Score every document with its decoded vectors, no pruning at all.
         passages: Evidence passages per hit; 0 turns them off.

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbert_rag.codec.grid import Grid, grid
-from colbert_rag.kernels import token_similarities
+from colbert_rag.kernels import blocked_query, token_similarities
+from colbert_rag.kernels.layout import LANES
 from colbert_rag.types import Float32Array
 
 __all__ = ["Codec", "EncodedTokens", "QuantisedQuery"]
@@ -49,7 +50,8 @@ class QuantisedQuery:
 
     Attributes:
         rotated: ``(Q, D) float32``.
-        integers: ``(Q * packed D,) int16``, flat, padded with zeros to whole bytes of codes.
+        integers: ``(Q * P,) int16``, flat; P is the dimensions of a row of codes, padded with zeros to a multiple of
+            ``kernels.layout.LANES``.
         scale: ``(Q,) float32``: integers times this give ``rotated``.
     """
 
@@ -134,13 +136,23 @@ class Codec:
         """A ``(Q, D)`` query in the rotated space."""
         return np.ascontiguousarray(token_similarities(query, self.rotation.T).T)
 
+    def similarities(self, query: Float32Array, tokens: EncodedTokens) -> Float32Array:
+        """Every token with every token of a rotated ``(Q, D)`` query: ``(T, Q) float32``."""
+        from colbert_rag.kernels import cpu
+
+        out = np.empty((len(tokens.codes), len(query)), np.float32)
+        levels = (self.grid.byte_levels, self.grid.scales, self.grid.norms)
+        columns = (tokens.centroid_ids, tokens.codes, tokens.factors)
+        cpu.residual_table(blocked_query(query), self.centroids, *levels, *columns, out)
+        return out
+
     def quantise_query(self, query: Float32Array) -> QuantisedQuery:
         """Rotate a ``(Q, D)`` query and round it to 14 bits per dimension."""
         rotated = self.rotate(query)
         top = np.abs(rotated).max(axis=1)
         scale = np.where(top > 0, top / _QUERY_TOP, 1).astype(np.float32)
         packed_dim = self.code_bytes * 8 // self.bits
-        integers = np.zeros((len(query), packed_dim), np.int16)
+        integers = np.zeros((len(query), -(-packed_dim // LANES) * LANES), np.int16)
         integers[:, : self.dim] = np.round(rotated / scale[:, None])
         return QuantisedQuery(rotated, integers.reshape(-1), scale)
 

@@ -7,18 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from colbert_rag.kernels.layout import WIDTH
 from colbert_rag.types import Float32Array
 
-__all__ = ["blocked_query", "maxsim", "token_similarities"]
-
-# tokens that are turned to float32 at once: 8 MB at 128 dimensions
-_CHUNK_TOKENS = 16_384
+__all__ = ["blocked_query", "kernel_rows", "maxsim", "token_similarities"]
 
 
 def blocked_query(query: Float32Array) -> Float32Array:
     """The query as ``cpu.dot_scores`` reads it: flat ``(ceil(Q / WIDTH), D, WIDTH)``, padded with zeros."""
-    from colbert_rag.kernels.cpu import WIDTH
-
     n_query, dim = query.shape
     n_blocks = max(1, -(-n_query // WIDTH))
     padded = np.zeros((n_blocks * WIDTH, dim), np.float32)
@@ -31,7 +27,7 @@ def maxsim(query: Float32Array, vectors: NDArray[np.floating[Any]], offsets: NDA
 
     Args:
         query: ``(Q, D) float32``.
-        vectors: ``(T, D) float16`` or ``float32``; may be a memory map, it is read in pieces.
+        vectors: ``(T, D) float16`` or ``float32``; may be a memory map.
         offsets: ``(N + 1,) int64``: document ``n`` has the rows ``offsets[n]:offsets[n + 1]``,
             at least one.
 
@@ -40,16 +36,9 @@ def maxsim(query: Float32Array, vectors: NDArray[np.floating[Any]], offsets: NDA
     """
     from colbert_rag.kernels import cpu
 
-    blocked = blocked_query(np.asarray(query, np.float32))
     scores = np.empty(len(offsets) - 1, np.float32)
-    first = 0
-    while first < len(scores):
-        last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + _CHUNK_TOKENS, side="right")) - 1)
-        rows = np.ascontiguousarray(vectors[offsets[first] : offsets[last]], np.float32)
-        bounds = offsets[first : last + 1] - offsets[first]
-        starts, ends = np.ascontiguousarray(bounds[:-1]), np.ascontiguousarray(bounds[1:])
-        cpu.dot_scores(blocked, len(query), rows, starts, ends, scores[first:last])
-        first = last
+    starts, ends = np.ascontiguousarray(offsets[:-1]), np.ascontiguousarray(offsets[1:])
+    cpu.dot_scores(blocked_query(np.asarray(query, np.float32)), len(query), kernel_rows(vectors), starts, ends, scores)
     return scores
 
 
@@ -58,5 +47,12 @@ def token_similarities(query: Float32Array, vectors: NDArray[np.floating[Any]]) 
     from colbert_rag.kernels import cpu
 
     out = np.empty((len(vectors), len(query)), np.float32)
-    cpu.dot_table(blocked_query(np.asarray(query, np.float32)), np.ascontiguousarray(vectors, np.float32), out)
+    cpu.dot_table(blocked_query(np.asarray(query, np.float32)), kernel_rows(vectors), out)
     return out
+
+
+def kernel_rows(vectors: NDArray[np.floating[Any]]) -> NDArray[Any]:
+    """Vectors as ``cpu.dot_scores`` reads them: float32, or float16 seen as uint16; nothing is copied of these."""
+    if vectors.dtype == np.float16:
+        return np.ascontiguousarray(vectors).view(np.uint16)
+    return np.ascontiguousarray(vectors, np.float32)

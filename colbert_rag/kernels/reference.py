@@ -16,6 +16,7 @@ from colbert_rag.types import Float32Array
 
 __all__ = [
     "approximate_scores",
+    "best_centroids",
     "dot_scores",
     "dot_table",
     "inverted_lists",
@@ -23,6 +24,8 @@ __all__ = [
     "probe",
     "quantise",
     "residual_scores",
+    "residual_table",
+    "score_table",
     "unpack_codes",
 ]
 
@@ -81,6 +84,25 @@ def dot_scores(query: Float32Array, vectors: Float32Array, starts: IntArray, end
 def dot_table(query: Float32Array, vectors: Float32Array) -> Float32Array:
     """Every vector with every query token: ``(Q, D)`` and ``(T, D)`` give ``(T, Q) float32``."""
     return vectors @ query.T
+
+
+def score_table(centroid_scores: Float32Array, reach: float, width: int) -> ByteArray:
+    """Centroid scores as bytes, in the blocks of query tokens that the kernels read.
+
+    Args:
+        centroid_scores: ``(K, Q) float32``.
+        reach: How far below the best centroid of a query token the table still tells centroids apart.
+        width: W, query tokens per block.
+
+    Returns:
+        ``(ceil(Q / W), K, W) uint8``: 255 is the best centroid of each query token, 0 is ``reach`` below it or worse,
+        and whatever fills up the last block.
+    """
+    k, n_query = centroid_scores.shape
+    floor = centroid_scores.max(axis=0) - np.float32(reach)
+    padded = np.zeros((k, -(-n_query // width) * width), np.uint8)
+    padded[:, :n_query] = np.clip((centroid_scores - floor) * np.float32(255 / reach), 0, 255)
+    return np.ascontiguousarray(padded.reshape(k, -1, width).transpose(1, 0, 2))
 
 
 def approximate_scores(
@@ -176,11 +198,12 @@ def residual_scores(
     query: NDArray[np.int16],
     query_scale: Float32Array,
     centroid_scores: Float32Array,
+    table: ByteArray,
     tokens: tuple[NDArray[np.unsignedinteger], ByteArray, ByteArray],
     documents: tuple[IntArray, IntArray],
     grid: QuantiserGrid,
     bits: int,
-    slack: float = np.inf,
+    slack: int = 255,
 ) -> Float32Array:
     """MaxSim with compressed tokens, without rebuilding their vectors.
 
@@ -191,12 +214,13 @@ def residual_scores(
         query: ``(Q, D) int16``: the query divided by ``query_scale`` and rounded.
         query_scale: ``(Q,) float32``.
         centroid_scores: ``(K, Q) float32``.
+        table: ``(B, K, W) uint8``: the same, quantised, see :func:`score_table`.
         tokens: Centroid ids ``(T,)``, packed codes ``(T, B) uint8``, factors ``(T, 2) uint8``.
         documents: Starts and ends, ``(N,) int64`` each.
         grid: As in :func:`quantise`.
         bits: 1, 2, 4 or 8.
-        slack: A token is passed over when for no query token its centroid's score comes within this
-            of the best similarity of the tokens before it; infinite: no token is.
+        slack: For a query token those tokens of a document count whose table entry comes within this of the
+            document's best; 255: all do.
 
     Returns:
         ``(N,) float32``.
@@ -208,12 +232,35 @@ def residual_scores(
     similarity = (centroid_scores[centroid_ids] + scales * (query_scale * dots)) * grid.norms[factors[:, 1]][:, None]
     total = np.empty(len(documents[0]), np.float32)
     for n, (start, end) in enumerate(zip(*documents, strict=True)):
-        best = np.full(query.shape[0], -np.inf, np.float32)
-        for i in range(start, end):
-            if (centroid_scores[centroid_ids[i]] + np.float32(slack) > best).any():
-                best = np.maximum(best, similarity[i])
-        total[n] = best.sum()
+        entries = np.concatenate(list(table[:, centroid_ids[start:end]]), axis=1)[:, : len(query)].astype(int)
+        counts = entries + slack >= entries.max(axis=0)
+        total[n] = np.where(counts, similarity[start:end], -np.inf).max(axis=0).sum()
     return total
+
+
+def residual_table(
+    query: Float32Array,
+    centroids: Float32Array,
+    tokens: tuple[NDArray[np.unsignedinteger], ByteArray, ByteArray],
+    grid: QuantiserGrid,
+    bits: int,
+) -> Float32Array:
+    """Every compressed token with every query token.
+
+    Args:
+        query: ``(Q, D) float32``, rotated.
+        centroids: ``(K, D) float32``.
+        tokens: As in :func:`residual_scores`.
+        grid: As in :func:`quantise`.
+        bits: 1, 2, 4 or 8.
+
+    Returns:
+        ``(T, Q) float32``.
+    """
+    centroid_ids, codes, factors = tokens
+    z = grid.levels[unpack_codes(codes, bits, query.shape[1])]
+    vectors = (centroids[centroid_ids] + grid.scales[factors[:, :1]] * z) * grid.norms[factors[:, 1:]]
+    return vectors @ query.T
 
 
 def inverted_lists(
@@ -227,7 +274,47 @@ def inverted_lists(
     return [np.array(sorted(members), np.int64) for members in lists]
 
 
-def probe(lists: list[NDArray[np.int64]], centroids: IntArray) -> NDArray[np.int64]:
-    """Positions of the documents that hold any of the centroids, rising (PLAID, section 4.1)."""
-    chosen = [lists[c] for c in centroids]
-    return np.unique(np.concatenate(chosen)) if chosen else np.zeros(0, np.int64)
+def best_centroids(table: ByteArray, n_query: int, n_best: int) -> tuple[NDArray[np.int64], ByteArray]:
+    """The best centroids of each query token.
+
+    Args:
+        table: ``(B, K, W) uint8``, see :func:`score_table`.
+        n_query: Q.
+        n_best: P, at least 1.
+
+    Returns:
+        Centroids and their entries in the table, ``(Q, P)`` each, best first, of equals the lower number first; -1
+        and 0 where too few centroids have an entry above 0.
+    """
+    entries = np.concatenate(list(table), axis=1)[:, :n_query].T
+    order = np.argsort(-entries.astype(int), axis=1, kind="stable")[:, :n_best]
+    best = np.take_along_axis(entries, order, axis=1)
+    order[best == 0] = -1
+    missing = ((0, 0), (0, n_best - order.shape[1]))
+    return np.pad(order, missing, constant_values=-1), np.pad(best, missing)
+
+
+def probe(
+    lists: list[NDArray[np.int64]], centroids: IntArray, gains: ByteArray
+) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+    """Positions of the documents that hold any of the chosen centroids (PLAID, section 4.1), and a first score.
+
+    Args:
+        lists: For each centroid the positions of its documents.
+        centroids: ``(Q, P)``: those chosen by each query token, best first; -1 for none.
+        gains: ``(Q, P) uint8``: what each is better by than the worst that the query token has chosen, which stands in
+            for what is not known of a document (the imputation of XTR, arXiv 2304.01982, section 3.2).
+
+    Returns:
+        Positions ``(n,)``, rising, and the sum over query tokens of the best gain, ``(n,) uint32``.
+    """
+    found: dict[int, int] = {}
+    for chosen, worth in zip(centroids, gains, strict=True):
+        best: dict[int, int] = {}
+        for c, gain in zip(chosen.tolist(), worth.tolist(), strict=True):
+            for document in lists[c].tolist() if c >= 0 else ():
+                best.setdefault(document, gain)
+        for document, gain in best.items():
+            found[document] = found.get(document, 0) + gain
+    positions = sorted(found)
+    return np.array(positions, np.int64), np.array([found[n] for n in positions], np.uint32)

@@ -7,19 +7,24 @@ is probed.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from colbert_rag.errors import CorruptIndexError
+from colbert_rag.kernels.layout import WIDTH
 from colbert_rag.search.snapshot import SegmentView
 from colbert_rag.search.workers import Workers
 from colbert_rag.types import Float32Array
 
-__all__ = ["approximate", "keep_best", "probed_centroids", "score_table"]
+__all__ = ["Probes", "approximate", "keep_best", "probes_of", "score_table", "table_steps"]
 
 # a centroid that is this much worse than the best one cannot win a query token; the rest of the
 # table's 256 steps then lie where the winners are
-_RANGE = 0.8
+_REACH = np.float32(0.8)
+# documents that lists have found are scored by all of their centroids, so many for each that is kept
+_PROBED_PER_CANDIDATE = 8
 
 
 def score_table(centroid_scores: Float32Array) -> NDArray[np.uint8]:
@@ -30,73 +35,90 @@ def score_table(centroid_scores: Float32Array) -> NDArray[np.uint8]:
 
     Returns:
         ``(ceil(Q / WIDTH), K, WIDTH) uint8``: 255 is the best centroid of each query token, 0 is
-        ``_RANGE`` below it or worse. A sum of entries differs from the sum of scores by a constant
+        ``_REACH`` below it or worse. A sum of entries differs from the sum of scores by a constant
         of the query, which leaves the order as it is.
     """
-    from colbert_rag.kernels.cpu import WIDTH
+    from colbert_rag.kernels import cpu
 
     k, n_query = centroid_scores.shape
-    n_blocks = max(1, -(-n_query // WIDTH))
-    table = np.zeros((n_blocks, k, WIDTH), np.uint8)
-    floor = centroid_scores.max(axis=0) - np.float32(_RANGE)
-    scaled = (centroid_scores - floor) * np.float32(255 / _RANGE)
-    np.clip(scaled, 0, 255, out=scaled)
-    for block in range(n_blocks):
-        part = scaled[:, block * WIDTH : (block + 1) * WIDTH]
-        table[block, :, : part.shape[1]] = part
+    table = np.empty((max(1, -(-n_query // WIDTH)), k, WIDTH), np.uint8)
+    cpu.score_table(centroid_scores, _REACH, table)
     return table
 
 
-def probed_centroids(centroid_scores: Float32Array, n_probe: int) -> NDArray[np.int64]:
-    """The best ``n_probe`` centroids of every query token, each once, rising."""
-    n = min(n_probe, len(centroid_scores))
-    if not n:
-        return np.zeros(0, np.int64)
-    best = np.argpartition(centroid_scores, len(centroid_scores) - n, axis=0)[-n:]
-    return np.unique(best).astype(np.int64)
+def table_steps(similarity: float) -> np.uint8:
+    """A difference of similarities in steps of the table; 255 stands for all that reach so far or farther."""
+    return np.uint8(np.rint(min(similarity, float(_REACH)) * 255 / float(_REACH)))
+
+
+class Probes(NamedTuple):
+    """The lists to be opened: of each query token the best centroids, ``(Q, P)``, see ``kernels.reference.probe``."""
+
+    centroids: NDArray[np.int64]
+    gains: NDArray[np.uint8]
+
+
+def probes_of(table: NDArray[np.uint8], n_query: int, n_probe: int) -> Probes:
+    """The best ``n_probe`` centroids of every query token."""
+    from colbert_rag.kernels import cpu
+
+    shape = (n_query, min(n_probe, table.shape[1]))
+    centroids, entries = np.empty(shape, np.int64), np.empty(shape, np.uint8)
+    cpu.best_centroids(table, centroids, entries)
+    return Probes(centroids, entries - entries[:, -1:])
 
 
 def approximate(
-    view: SegmentView, table: NDArray[np.uint8], centroids: NDArray[np.int64], least: int, workers: Workers
+    view: SegmentView, table: NDArray[np.uint8], probes: Probes | None, wanted: int, workers: Workers
 ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-    """Positions and approximate scores of a segment's live documents.
+    """Positions and approximate scores of live documents of a segment.
+
+    Of a segment with lists these are the documents that the lists speak for; with fewer than ``wanted`` of them, and
+    where there are no lists, all documents.
 
     Args:
         view: The segment.
         table: From :func:`score_table`.
-        centroids: Whose lists are opened when the segment has lists.
-        least: With fewer probed documents than this the segment is scanned after all.
+        probes: Which lists are opened; None for none.
+        wanted: Documents that will be kept.
         workers: Threads to spread over.
     """
-    positions = _probe(view, centroids)
-    if positions is None or len(positions) < min(least, view.n_alive):
-        positions = np.arange(view.segment.record.n_documents) if view.alive is None else np.flatnonzero(view.alive)
-    return positions, _scores(view, table, positions, workers)
+    positions = None if probes is None or view.segment.lists is None else _probed(view, probes, wanted)
+    if positions is None or len(positions) < min(wanted, view.n_alive):
+        return view.live, _scores(view, table, *view.bounds, workers)
+    offsets = view.segment.doc_offsets
+    return positions, _scores(view, table, offsets[positions], offsets[positions + 1], workers)
 
 
-def _probe(view: SegmentView, centroids: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    if view.segment.lists is None:
-        return None
+def _probed(view: SegmentView, probes: Probes, wanted: int) -> NDArray[np.int64]:
+    """The documents that the opened lists give the best scores, rising."""
     from colbert_rag.kernels import cpu
 
     n = view.segment.record.n_documents
-    found = np.empty(n, np.int64)
-    count = cpu.probe(*view.segment.lists, centroids, np.zeros(n, np.uint8), found)
+    found, scores = np.empty(n, np.int64), np.empty(n, np.uint32)
+    # zeros that are not written to cost nothing
+    count = cpu.probe(*view.segment.lists, *probes, np.zeros(n, np.uint32), np.zeros(n, np.uint32), found, scores)
     if count < 0:
         msg = f"{view.segment.record.name}/postings.npy: document positions do not rise or are not below {n:,}."
         raise CorruptIndexError(f"{msg} Restore the index from a backup.")
-    positions = np.sort(found[:count])
-    return positions if view.alive is None else positions[view.alive[positions]]
+    found, scores = found[:count], scores[:count]
+    if view.alive is not None:
+        is_live = view.alive[found]
+        found, scores = found[is_live], scores[is_live]
+    return np.sort(found[keep_best(scores, _PROBED_PER_CANDIDATE * wanted)])
 
 
 def _scores(
-    view: SegmentView, table: NDArray[np.uint8], positions: NDArray[np.int64], workers: Workers
+    view: SegmentView,
+    table: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    workers: Workers,
 ) -> NDArray[np.uint32]:
     from colbert_rag.kernels import cpu
 
     ids = view.segment.columns["centroid_ids"]
-    starts, ends = view.segment.doc_offsets[positions], view.segment.doc_offsets[positions + 1]
-    scores = np.empty(len(positions), np.uint32)
+    scores = np.empty(len(starts), np.uint32)
 
     def score(part: slice) -> None:
         cpu.approximate_scores(table, ids, starts[part], ends[part], scores[part])
@@ -105,7 +127,7 @@ def _scores(
     return scores
 
 
-def keep_best(scores: NDArray[np.uint32], n: int) -> NDArray[np.int64]:
+def keep_best(scores: NDArray[Any], n: int) -> NDArray[np.int64]:
     """Indices of the best ``n`` and of whatever ties with the last of them."""
     if n >= len(scores):
         return np.arange(len(scores))

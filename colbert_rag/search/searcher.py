@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from colbert_rag.codec import Codec, QuantisedQuery
-from colbert_rag.kernels import maxsim, token_similarities
-from colbert_rag.search.candidates import approximate, keep_best, probed_centroids, score_table
+from colbert_rag.kernels import blocked_query, maxsim
+from colbert_rag.search.candidates import approximate, keep_best, probes_of, score_table, table_steps
 from colbert_rag.search.snapshot import SegmentView, Snapshot
 from colbert_rag.search.workers import Workers
 from colbert_rag.types import Float32Array, SearchConfig
@@ -20,11 +21,33 @@ __all__ = ["Ranking", "rank"]
 
 # an exactly scored token costs some hundred nanoseconds, so threads pay off sooner than in a scan
 _TOKENS_PER_THREAD = 2_000
-# a residual hardly ever lifts a token from so far below to the best of a query token: 0.3 left the share of
-# exact's top 10 on SciFact as it was, 0.2 did not
-_SLACK = 0.3
+# a residual hardly ever lifts a token from so far below to the best of a query token
+_SLACK = 0.4
+# enough to tell which candidates may be among the hits, at a third of the time
+_ROUGH_SLACK = 0.1
+# documents that are scored with the wide slack, and how many of them for each hit that is asked for
+_FINALISTS = 32
+_FINALISTS_PER_HIT = 3
 # the last of k hits often lies a good deal lower in the approximate order
 _CANDIDATES_PER_HIT = 4
+
+_Chosen = list[tuple[SegmentView, NDArray[np.int64]]]
+_Found = list[tuple[SegmentView, NDArray[np.int64], NDArray[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A query as the stages of a compressed search need it.
+
+    Attributes:
+        query: Rotated and quantised.
+        centroid_scores: ``(K, Q) float32``.
+        table: The same as bytes, see ``candidates.score_table``.
+    """
+
+    query: QuantisedQuery
+    centroid_scores: Float32Array
+    table: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,55 +82,58 @@ def rank(snapshot: Snapshot, query: Float32Array, k: int, config: SearchConfig, 
 
 def _search_compressed(
     snapshot: Snapshot, codec: Codec, query: Float32Array, k: int, config: SearchConfig, workers: Workers
-) -> list[tuple[SegmentView, NDArray[np.int64], Float32Array]]:
+) -> _Found:
     quantised = codec.quantise_query(query)
     centroid_scores = _centroid_scores(codec, quantised, workers)
+    asked = _Asked(quantised, centroid_scores, score_table(centroid_scores))
     wanted = max(config.n_candidates, _CANDIDATES_PER_HIT * k)
     if config.exact or wanted >= snapshot.n_alive:
-        slack = np.float32(np.inf)
-        chosen = [(view, _live(view)) for view in snapshot.views]
-    else:
-        slack = np.float32(_SLACK)
-        chosen = _candidates(snapshot, centroid_scores, wanted, config, workers)
-    return [
-        (view, positions, _score_compressed(view, codec, quantised, centroid_scores, positions, slack, workers))
-        for view, positions in chosen
-    ]
+        return _scored([(view, view.live) for view in snapshot.views], codec, asked, np.inf, workers)
+    chosen = _best_of(_approximated(snapshot, asked, wanted, config, workers), wanted)
+    finalists = max(_FINALISTS, _FINALISTS_PER_HIT * k)
+    if finalists < wanted:
+        chosen = _best_of(_scored(chosen, codec, asked, _ROUGH_SLACK, workers), finalists)
+    return _scored(chosen, codec, asked, _SLACK, workers)
 
 
 def _centroid_scores(codec: Codec, query: QuantisedQuery, workers: Workers) -> Float32Array:
-    rows = np.arange(codec.n_centroids)
+    from colbert_rag.kernels import cpu
+
+    rows, blocked = np.arange(codec.n_centroids), blocked_query(query.rotated)
     scores = np.empty((len(rows), len(query.scale)), np.float32)
 
     def score(part: slice) -> None:
-        scores[part] = token_similarities(query.rotated, codec.centroids[part])
+        cpu.dot_table(blocked, codec.centroids[part], scores[part])
 
     workers.spread(score, rows, rows + 1, _TOKENS_PER_THREAD)
     return scores
 
 
-def _candidates(
-    snapshot: Snapshot, centroid_scores: Float32Array, wanted: int, config: SearchConfig, workers: Workers
-) -> list[tuple[SegmentView, NDArray[np.int64]]]:
-    table = score_table(centroid_scores)
+def _approximated(snapshot: Snapshot, asked: _Asked, wanted: int, config: SearchConfig, workers: Workers) -> _Found:
     is_probed = any(view.segment.lists is not None for view in snapshot.views)
-    centroids = probed_centroids(centroid_scores, config.n_probe if is_probed else 0)
-    rough = [approximate(view, table, centroids, wanted, workers) for view in snapshot.views]
-    kept = keep_best(np.concatenate([scores for _, scores in rough]), wanted)
+    probes = probes_of(asked.table, len(asked.query.scale), config.n_probe) if is_probed else None
+    return [(view, *approximate(view, asked.table, probes, wanted, workers)) for view in snapshot.views]
+
+
+def _best_of(found: _Found, n: int) -> _Chosen:
+    """The best ``n`` documents of all segments, and those that tie with the last of them."""
+    kept = keep_best(np.concatenate([scores for _, _, scores in found]), n)
+    cuts = kept.searchsorted(np.cumsum([0, *(len(scores) for _, _, scores in found)]))
     chosen, first = [], 0
-    for view, (positions, scores) in zip(snapshot.views, rough, strict=True):
-        here = kept[(kept >= first) & (kept < first + len(scores))] - first
-        chosen.append((view, positions[here]))
+    for (view, positions, scores), (a, b) in zip(found, pairwise(cuts.tolist()), strict=True):
+        chosen.append((view, positions[kept[a:b] - first]))
         first += len(scores)
     return chosen
 
 
-def _live(view: SegmentView) -> NDArray[np.int64]:
-    return np.arange(view.segment.record.n_documents) if view.alive is None else np.flatnonzero(view.alive)
+def _scored(chosen: _Chosen, codec: Codec, asked: _Asked, slack: float, workers: Workers) -> _Found:
+    return [
+        (view, positions, _residual_scores(view, codec, asked, positions, slack, workers)) for view, positions in chosen
+    ]
 
 
 def _score_plain(view: SegmentView, query: Float32Array, workers: Workers) -> tuple[NDArray[np.int64], Float32Array]:
-    offsets, positions = view.segment.doc_offsets, _live(view)
+    offsets, positions = view.segment.doc_offsets, view.live
     scores = np.empty(len(positions), np.float32)
 
     def score(part: slice) -> None:
@@ -115,7 +141,7 @@ def _score_plain(view: SegmentView, query: Float32Array, workers: Workers) -> tu
             documents = slice(positions[run.start], positions[run.stop - 1] + 2)
             scores[run] = maxsim(query, view.segment.columns["vectors"], offsets[documents])
 
-    workers.spread(score, offsets[positions], offsets[positions + 1], _TOKENS_PER_THREAD)
+    workers.spread(score, *view.bounds, _TOKENS_PER_THREAD)
     return positions, scores
 
 
@@ -126,32 +152,26 @@ def _runs(positions: NDArray[np.int64], part: slice) -> Iterator[slice]:
         yield slice(part.start + start, part.start + stop)
 
 
-def _score_compressed(
-    view: SegmentView,
-    codec: Codec,
-    query: QuantisedQuery,
-    centroid_scores: Float32Array,
-    positions: NDArray[np.int64],
-    slack: np.float32,
-    workers: Workers,
+def _residual_scores(
+    view: SegmentView, codec: Codec, asked: _Asked, positions: NDArray[np.int64], slack: float, workers: Workers
 ) -> Float32Array:
     from colbert_rag.kernels import cpu
 
     starts, ends = view.segment.doc_offsets[positions], view.segment.doc_offsets[positions + 1]
     scores = np.empty(len(positions), np.float32)
-    asked = (query.integers, query.scale, centroid_scores)
-    tables = (codec.grid.byte_levels, codec.grid.scales, codec.grid.norms, slack)
+    query = (asked.query.integers, asked.query.scale, asked.centroid_scores, asked.table, table_steps(slack))
+    levels = (codec.grid.byte_levels, codec.grid.scales, codec.grid.norms)
     columns = view.segment.columns
     tokens = (columns["centroid_ids"], columns["codes"], columns["factors"])
 
     def score(part: slice) -> None:
-        cpu.residual_scores(*asked, *tables, *tokens, starts[part], ends[part], scores[part])
+        cpu.residual_scores(*query, *levels, *tokens, starts[part], ends[part], scores[part])
 
     workers.spread(score, starts, ends, _TOKENS_PER_THREAD)
     return scores
 
 
-def _best(found: Sequence[tuple[SegmentView, NDArray[np.int64], Float32Array]], k: int) -> Ranking:
+def _best(found: _Found, k: int) -> Ranking:
     if not found:
         return Ranking(np.zeros(0, np.int64), np.zeros(0, np.float32))
     keys = np.concatenate([view.segment.doc_keys[positions] for view, positions, _ in found])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,20 @@ class SegmentView:
     @property
     def n_alive(self) -> int:
         """Documents that are not deleted."""
-        return self.segment.record.n_documents if self.alive is None else int(self.alive.sum())
+        return len(self.live)
+
+    @cached_property
+    def live(self) -> NDArray[np.int64]:
+        """Positions of the documents that are not deleted, rising."""
+        return np.arange(self.segment.record.n_documents) if self.alive is None else np.flatnonzero(self.alive)
+
+    @cached_property
+    def bounds(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where the tokens of the live documents start and end."""
+        offsets = self.segment.doc_offsets
+        if self.alive is None:
+            return offsets[:-1], offsets[1:]
+        return offsets[self.live], offsets[self.live + 1]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import pytest
 import colbert_rag
 from colbert_rag.codec.grid import BITS, grid
 from colbert_rag.kernels import cpu, reference
+from colbert_rag.kernels.layout import LANES, WIDTH
 from colbert_rag.kernels.maxsim import blocked_query
 
 DIMS = (8, 48, 96, 100, 128)
@@ -23,10 +24,10 @@ K = 50
 
 def table_of(rng, n_query):
     """A uint8 table in blocks, padded with zeros as the kernel wants it."""
-    n_blocks = -(-n_query // cpu.WIDTH)
-    table = rng.integers(0, 256, (n_blocks, K, cpu.WIDTH), np.uint8)
-    for q in range(n_query, n_blocks * cpu.WIDTH):
-        table[q // cpu.WIDTH, :, q % cpu.WIDTH] = 0
+    n_blocks = -(-n_query // WIDTH)
+    table = rng.integers(0, 256, (n_blocks, K, WIDTH), np.uint8)
+    for q in range(n_query, n_blocks * WIDTH):
+        table[q // WIDTH, :, q % WIDTH] = 0
     return table
 
 
@@ -37,19 +38,21 @@ def compressed(rng, n_tokens, dim, bits, ids=np.uint16):
 
 
 def asked(rng, n_query, dim, bits):
-    """An integer query, padded to whole bytes, its scale, and the centroid scores."""
+    """An integer query, padded for the kernel, its scale, the centroid scores, and a table."""
     query = rng.integers(-8191, 8192, (n_query, dim)).astype(np.int16)
-    padded = np.zeros((n_query, -(-dim * bits // 8) * 8 // bits), np.int16)
+    row = -(-dim * bits // 8) * 8 // bits
+    padded = np.zeros((n_query, -(-row // LANES) * LANES), np.int16)
     padded[:, :dim] = query
     scale = rng.uniform(1e-5, 1e-4, n_query).astype(np.float32)
-    return query, padded.reshape(-1), scale, rng.uniform(-1, 1, (K, n_query)).astype(np.float32)
+    centroid_scores = rng.uniform(-1, 1, (K, n_query)).astype(np.float32)
+    return query, padded.reshape(-1), scale, centroid_scores, table_of(rng, n_query)
 
 
-def fast_residual_scores(flat, scale, centroid_scores, tokens, starts, ends, bits, dim, slack=np.inf):
+def fast_residual_scores(flat, scale, centroid_scores, table, tokens, starts, ends, bits, dim, slack=255):
     g = grid(bits, dim)
     out = np.full(len(starts), np.nan, np.float32)
-    tables = (g.byte_levels, g.scales, g.norms, np.float32(slack))
-    cpu.residual_scores(flat, scale, centroid_scores, *tables, *tokens, starts, ends, out)
+    levels = (g.byte_levels, g.scales, g.norms)
+    cpu.residual_scores(flat, scale, centroid_scores, table, np.uint8(slack), *levels, *tokens, starts, ends, out)
     return out
 
 
@@ -93,11 +96,24 @@ def test_approximate_scores_find_the_best_token_at_every_place_of_a_document(rng
         for place in range(length):
             ids = np.ones(length, np.uint16)
             ids[place] = 0
-            table = np.zeros((1, K, cpu.WIDTH), np.uint8)
+            table = np.zeros((1, K, WIDTH), np.uint8)
             table[0, 0], table[0, 1] = 200, 7
             out = np.zeros(1, np.uint32)
             cpu.approximate_scores(table, ids, np.array([0]), np.array([length]), out)
-            assert out[0] == 200 * cpu.WIDTH
+            assert out[0] == 200 * WIDTH
+
+
+@pytest.mark.parametrize("n_query", QUERIES)
+def test_a_score_table_equals_the_reference(rng, n_query):
+    """Rounding may fall on two sides of a step."""
+    scores = rng.uniform(-1, 1, (K, n_query)).astype(np.float32)
+    found = np.full((-(-n_query // WIDTH), K, WIDTH), 77, np.uint8)
+    cpu.score_table(scores, np.float32(0.8), found)
+    expected = reference.score_table(scores, 0.8, WIDTH)
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    assert (found.max(axis=1).reshape(-1)[:n_query] >= 254).all()
+    assert not found.transpose(0, 2, 1).reshape(-1, K)[n_query:].any()
 
 
 @pytest.mark.parametrize("bits", BITS)
@@ -106,37 +122,47 @@ def test_residual_scores_equal_the_reference(rng, bounds, dim, bits):
     for ids, n_query, n in [(ids, q, n) for ids in IDS for q in QUERIES for n in DOCUMENTS]:
         starts, ends = bounds(n)
         tokens = compressed(rng, max(ends, default=0), dim, bits, ids)
-        query, flat, scale, centroid_scores = asked(rng, n_query, dim, bits)
-        found = fast_residual_scores(flat, scale, centroid_scores, tokens, starts, ends, bits, dim)
-        expected = reference.residual_scores(
-            query, scale, centroid_scores, tokens, (starts, ends), grid(bits, dim), bits
-        )
+        query, flat, scale, *scores = asked(rng, n_query, dim, bits)
+        found = fast_residual_scores(flat, scale, *scores, tokens, starts, ends, bits, dim)
+        expected = reference.residual_scores(query, scale, *scores, tokens, (starts, ends), grid(bits, dim), bits)
         np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-5 * n_query)
 
 
-@pytest.mark.parametrize("slack", [0.0, 0.1, 0.5])
-def test_residual_scores_pass_over_the_same_tokens_as_the_reference(rng, bounds, slack):
+@pytest.mark.parametrize("slack", [0, 1, 30, 200, 254])
+@pytest.mark.parametrize("n_query", QUERIES)
+def test_residual_scores_pass_over_the_same_tokens_as_the_reference(rng, bounds, n_query, slack):
     dim, bits = 96, 4
     starts, ends = bounds(7)
     tokens = compressed(rng, max(ends), dim, bits)
-    query, flat, scale, centroid_scores = asked(rng, 31, dim, bits)
-    found = fast_residual_scores(flat, scale, centroid_scores, tokens, starts, ends, bits, dim, slack)
+    query, flat, scale, *scores = asked(rng, n_query, dim, bits)
+    found = fast_residual_scores(flat, scale, *scores, tokens, starts, ends, bits, dim, slack)
     documents = (starts, ends)
-    expected = reference.residual_scores(query, scale, centroid_scores, tokens, documents, grid(bits, dim), bits, slack)
-    complete = reference.residual_scores(query, scale, centroid_scores, tokens, documents, grid(bits, dim), bits)
+    expected = reference.residual_scores(query, scale, *scores, tokens, documents, grid(bits, dim), bits, slack)
+    complete = reference.residual_scores(query, scale, *scores, tokens, documents, grid(bits, dim), bits)
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-3)
     assert (expected <= complete).all()
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("dim", [1, 7, *DIMS])
+def test_a_residual_table_equals_the_reference(rng, unit_rows, dim, bits):
+    for ids, n_query, n in [(ids, q, n) for ids in IDS for q in QUERIES for n in (0, 1, 2, 33)]:
+        query, centroids, tokens = unit_rows(n_query, dim), unit_rows(K, dim), compressed(rng, n, dim, bits, ids)
+        g, out = grid(bits, dim), np.full((n, n_query), np.nan, np.float32)
+        cpu.residual_table(blocked_query(query), centroids, g.byte_levels, g.scales, g.norms, *tokens, out)
+        np.testing.assert_allclose(out, reference.residual_table(query, centroids, tokens, g, bits), atol=2e-5)
 
 
 def test_residual_scores_hold_the_largest_integers_of_1024_dimensions():
     """The sum of 1,024 products of the largest query and level numbers does not wrap around."""
     dim, bits = 1024, 8
     g = grid(bits, dim)
+    table = np.zeros((1, 1, WIDTH), np.uint8)
     flat = np.full(dim, 8191, np.int16)
     tokens = (np.zeros(1, np.uint16), np.full((1, dim), 255, np.uint8), np.array([[255, 0]], np.uint8))
     one = np.ones(1, np.float32)
     zero = np.zeros((1, 1), np.float32)
-    found = fast_residual_scores(flat, one, zero, tokens, np.array([0]), np.array([1]), bits, dim)
+    found = fast_residual_scores(flat, one, zero, table, tokens, np.array([0]), np.array([1]), bits, dim)
     expected = dim * 8191.0 * int(g.levels[-1]) * float(g.scales[255]) * float(g.norms[0])
     np.testing.assert_allclose(found, [expected], rtol=1e-5)
 
@@ -156,6 +182,28 @@ def test_dot_scores_of_odd_dimensions_equal_the_reference(unit_rows, bounds):
         query, vectors = unit_rows(33, dim), unit_rows(int(ends.max()), dim)
         found = fast_dot_scores(query, vectors, starts, ends)
         np.testing.assert_allclose(found, reference.dot_scores(query, vectors, starts, ends), atol=1e-4)
+
+
+@pytest.mark.parametrize("dim", [1, 7, 8, 9, 128])
+def test_float16_scores_are_those_of_the_same_numbers_in_float32(unit_rows, bounds, dim):
+    starts, ends = bounds(7)
+    query = unit_rows(33, dim)
+    halves = unit_rows(int(ends.max()), dim).astype(np.float16)
+    singles = halves.astype(np.float32)
+    found = fast_dot_scores(query, halves.view(np.uint16), starts, ends)
+    np.testing.assert_array_equal(found, fast_dot_scores(query, singles, starts, ends))
+    tables = [np.full((len(halves), 33), np.nan, np.float32) for _ in range(2)]
+    for vectors, table in zip((halves.view(np.uint16), singles), tables, strict=True):
+        cpu.dot_table(blocked_query(query), vectors, table)
+    np.testing.assert_array_equal(*tables)
+
+
+def test_every_finite_float16_is_widened_exactly():
+    numbers = np.arange(1 << 16, dtype=np.uint16)
+    numbers = numbers[np.isfinite(numbers.view(np.float16))]
+    table = np.full((len(numbers), 1), np.nan, np.float32)
+    cpu.dot_table(blocked_query(np.ones((1, 1), np.float32)), numbers[:, None], table)
+    np.testing.assert_array_equal(table[:, 0], numbers.view(np.float16).astype(np.float32))
 
 
 @pytest.mark.parametrize("dim", [1, 3, *DIMS])
@@ -184,9 +232,9 @@ def test_equal_documents_have_bit_equal_scores_wherever_they_lie(rng, unit_rows,
         position += filler + length
     starts = np.array(starts, np.int64)
     packed = tuple(np.concatenate(columns) for columns in zip(*token_pieces, strict=True))
-    _, flat, scale, centroid_scores = asked(rng, n_query, dim, bits)
+    _, flat, scale, *scores = asked(rng, n_query, dim, bits)
     exact = fast_dot_scores(unit_rows(n_query, dim), np.concatenate(pieces), starts, starts + length)
-    fast = fast_residual_scores(flat, scale, centroid_scores, packed, starts, starts + length, bits, dim)
+    fast = fast_residual_scores(flat, scale, *scores, packed, starts, starts + length, bits, dim)
     assert len(exact) == len(fast) == copies
     assert len(set(exact.view(np.uint32).tolist())) == 1
     assert len(set(fast.view(np.uint32).tolist())) == 1
@@ -265,27 +313,53 @@ def lists_of(members):
     return np.array(offsets, np.int64), np.frombuffer(bytes(packed), np.uint8)
 
 
-def run_probe(members, centroids, n_documents):
-    seen = np.zeros(n_documents, np.uint8)
+def run_probe(members, centroids, gains, n_documents):
+    seen, totals = np.zeros(n_documents, np.uint32), np.zeros(n_documents, np.uint32)
     out = np.full(n_documents, np.iinfo(np.int64).max, np.int64)
-    count = cpu.probe(*lists_of(members), np.array(centroids, np.int64), seen, out)
+    scores = np.full(n_documents, 77, np.uint32)
+    count = cpu.probe(*lists_of(members), np.array(centroids, np.int64), gains, seen, totals, out, scores)
     assert not seen.any()
+    assert not totals.any()
     assert count >= 0
-    return np.sort(out[:count])
+    order = out[:count].argsort()
+    return out[order], scores[order]
+
+
+@pytest.mark.parametrize("n_query", [0, *QUERIES])
+@pytest.mark.parametrize("n_best", [1, 2, 7, 60])
+def test_best_centroids_equal_the_reference(rng, n_query, n_best):
+    for highest in (3, 256):
+        table = rng.integers(0, highest, (max(1, -(-n_query // WIDTH)), K, WIDTH), np.uint8)
+        # what fills up the last block is no query token
+        table[-1, :, (n_query - 1) % WIDTH + 1 :] = 255
+        centroids, entries = np.full((n_query, n_best), 99, np.int64), np.full((n_query, n_best), 99, np.uint8)
+        cpu.best_centroids(table, centroids, entries)
+        expected = reference.best_centroids(table, n_query, n_best)
+        np.testing.assert_array_equal(centroids, expected[0])
+        np.testing.assert_array_equal(entries, expected[1])
 
 
 def test_probe_equals_the_reference(rng):
     n = 500
     members = [np.flatnonzero(rng.random(n) < share) for share in (0, 0.002, 0.1, 0.5, 1)]
-    for centroids in ([], [0], [4], [1, 2], [0, 1, 2, 3], [3, 3]):
-        np.testing.assert_array_equal(run_probe(members, centroids, n), reference.probe(members, centroids))
+    for centroids in (np.zeros((0, 3)), [[0]], [[4]], [[1, 2]], [[0, 1, 2], [3, 2, -1], [3, -1, -1]], [[3], [3]]):
+        chosen = np.array(centroids, np.int64)
+        gains = -np.sort(-rng.integers(0, 256, chosen.shape, np.uint8).astype(int), axis=1)
+        found, expected = (
+            run_probe(members, chosen, gains.astype(np.uint8), n),
+            reference.probe(members, chosen, gains.astype(np.uint8)),
+        )
+        np.testing.assert_array_equal(found[0], expected[0])
+        np.testing.assert_array_equal(found[1], expected[1])
 
 
 def test_probe_follows_gaps_of_one_to_four_bytes():
     gaps = [0, 1, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152]
     documents = np.unique(np.cumsum(gaps))
-    found = run_probe([documents, documents[::2]], [0, 1], int(documents[-1]) + 1)
+    gains = np.array([[5, 3]], np.uint8)
+    found, scores = run_probe([documents[::2], documents], [[0, 1]], gains, int(documents[-1]) + 1)
     np.testing.assert_array_equal(found, documents)
+    np.testing.assert_array_equal(scores, np.where(np.isin(documents, documents[::2]), 5, 3))
 
 
 @pytest.mark.parametrize(
@@ -293,10 +367,13 @@ def test_probe_follows_gaps_of_one_to_four_bytes():
 )
 def test_probe_says_that_a_list_is_damaged(packed):
     """Positions beyond the segment or that do not rise, numbers that do not end or have more than 35 bits."""
-    seen, out = np.zeros(6, np.uint8), np.full(6, -7, np.int64)
+    seen, totals, scores = (np.zeros(6, np.uint32) for _ in range(3))
+    out = np.full(6, -7, np.int64)
     lists = np.array([0, len(packed)], np.int64), np.array(packed, np.uint8)
-    assert cpu.probe(*lists, np.zeros(1, np.int64), seen, out) == -1
+    one = np.zeros((1, 1), np.int64), np.ones((1, 1), np.uint8)
+    assert cpu.probe(*lists, *one, seen, totals, out, scores) == -1
     assert not seen.any()
+    assert not totals.any()
     assert set(out.tolist()) <= {-7, 1, 3, 5}
 
 
@@ -305,7 +382,7 @@ def test_kernels_read_read_only_memory_maps(rng, unit_rows, bounds, mapped):
     n_tokens, bits, dim = int(ends.max()), 4, 96
     query, vectors = unit_rows(33, dim), unit_rows(n_tokens, dim)
     tokens = compressed(rng, n_tokens, dim, bits)
-    _, flat, scale, centroid_scores = asked(rng, 33, dim, bits)
+    _, flat, scale, *scores = asked(rng, 33, dim, bits)
     table = table_of(rng, 33)
     approximate = np.full((2, 7), 9, np.uint32)
     for out, ids in zip(approximate, (tokens[0], mapped(tokens[0])), strict=True):
@@ -316,10 +393,10 @@ def test_kernels_read_read_only_memory_maps(rng, unit_rows, bounds, mapped):
         fast_dot_scores(query, vectors, starts, ends),
         fast_dot_scores(query, mapped(vectors), mapped(starts), mapped(ends)),
     )
-    in_memory = fast_residual_scores(flat, scale, centroid_scores, tokens, starts, ends, bits, dim)
+    in_memory = fast_residual_scores(flat, scale, *scores, tokens, starts, ends, bits, dim)
     from_disk = tuple(mapped(column) for column in tokens)
     np.testing.assert_array_equal(
-        in_memory, fast_residual_scores(flat, scale, centroid_scores, from_disk, starts, ends, bits, dim)
+        in_memory, fast_residual_scores(flat, scale, *scores, from_disk, starts, ends, bits, dim)
     )
 
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import importlib
-
 import numpy as np
 import pytest
 
@@ -40,15 +38,6 @@ def test_maxsim_takes_queries_of_any_length(unit_rows, n_query):
     offsets = offsets_of(5)
     query, vectors = unit_rows(n_query, 48), unit_rows(int(offsets[-1]), 48)
     np.testing.assert_allclose(maxsim(query, vectors, offsets), plain_loop(query, vectors, offsets), atol=1e-4)
-
-
-def test_pieces_give_the_same_bits_as_one_piece(unit_rows, monkeypatch):
-    offsets = offsets_of(7)
-    query, vectors = unit_rows(32, 100), unit_rows(int(offsets[-1]), 100)
-    whole = maxsim(query, vectors, offsets)
-    for tokens in (1, 31, 64, 65):
-        monkeypatch.setattr(importlib.import_module("colbert_rag.kernels.maxsim"), "_CHUNK_TOKENS", tokens)
-        np.testing.assert_array_equal(maxsim(query, vectors, offsets), whole)
 
 
 def test_maxsim_reads_a_read_only_memory_map(unit_rows, mapped):

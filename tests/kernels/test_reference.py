@@ -55,10 +55,10 @@ def test_scores_of_compressed_tokens_equal_those_of_their_rebuilt_vectors(rng, u
     scale = np.full(5, 1e-4, np.float32)
     floats = query * scale[:, None].astype(np.float64)
     documents = np.array([0, 10, 25]), np.array([10, 25, 40])
-    found = reference.residual_scores(
-        query, scale, (centroids @ floats.T).astype(np.float32), (ids.astype(np.uint16), codes, factors),
-        documents, g, bits,
-    )  # fmt: skip
+    centroid_scores = (centroids @ floats.T).astype(np.float32)
+    table = reference.score_table(centroid_scores, 0.8, 32)
+    tokens = (ids.astype(np.uint16), codes, factors)
+    found = reference.residual_scores(query, scale, centroid_scores, table, tokens, documents, g, bits)
     expected = [(rebuilt[a:b] @ floats.T).max(axis=0).sum() for a, b in zip(*documents, strict=True)]
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
@@ -76,4 +76,18 @@ def test_quantised_scale_is_the_least_squares_one(unit_rows, bits):
 
 
 def test_probe_of_no_centroids_is_empty():
-    assert reference.probe([np.array([1])], np.zeros(0, np.int64)).tolist() == []
+    positions, scores = reference.probe([np.array([1])], np.zeros((0, 2), np.int64), np.zeros((0, 2), np.uint8))
+    assert (positions.tolist(), scores.tolist()) == ([], [])
+
+
+def test_probe_counts_for_each_query_token_the_best_list_that_holds_a_document():
+    lists = [np.array([0, 2]), np.array([2, 3])]
+    centroids, gains = np.array([[0, 1], [1, -1]]), np.array([[9, 4], [7, 0]], np.uint8)
+    positions, scores = reference.probe(lists, centroids, gains)
+    assert (positions.tolist(), scores.tolist()) == ([0, 2, 3], [9, 16, 11])
+
+
+def test_best_centroids_are_those_of_the_highest_entries():
+    table = np.array([[[5, 0], [9, 0], [5, 1]]], np.uint8)
+    centroids, entries = reference.best_centroids(table, 2, 2)
+    assert (centroids.tolist(), entries.tolist()) == ([[1, 0], [2, -1]], [[9, 5], [1, 0]])

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from colbert_rag.kernels import reference
-from colbert_rag.kernels.cpu import WIDTH
-from colbert_rag.search.candidates import approximate, keep_best, probed_centroids, score_table
+from colbert_rag.kernels.layout import WIDTH
+from colbert_rag.search.candidates import Probes, approximate, keep_best, probes_of, score_table
 
 
 def centroid_scores(n_query, k=50):
@@ -40,15 +40,13 @@ def test_sums_of_the_table_order_documents_as_sums_of_scores_do():
     assert np.ptp(shift) < 12 * 0.8 / 255
 
 
-def test_probed_centroids_are_the_best_of_every_query_token():
-    scores = centroid_scores(6)
+def test_probes_are_the_best_centroids_of_every_query_token_and_what_they_gain_over_the_worst():
+    table = score_table(centroid_scores(6))
     for n_probe in (1, 4, 50, 99):
-        expected = np.unique(np.argsort(-scores, axis=0)[:n_probe])
-        found = probed_centroids(scores, n_probe)
-        assert found.dtype == np.int64
-        np.testing.assert_array_equal(found, expected)
-    none = probed_centroids(scores, 0)
-    assert (none.dtype, len(none)) == (np.int64, 0)
+        centroids, gains = probes_of(table, 6, n_probe)
+        expected, entries = reference.best_centroids(table, 6, min(n_probe, table.shape[1]))
+        np.testing.assert_array_equal(centroids, expected)
+        np.testing.assert_array_equal(gains, entries - entries[:, -1:])
 
 
 @settings(deadline=None)
@@ -72,7 +70,7 @@ def test_more_candidates_are_a_superset_of_fewer(scores, data):
 def test_a_scan_scores_every_live_document(snapshot_of, corpus, codec, workers, deleted):
     [view] = snapshot_of(corpus, codec=codec, deleted=deleted).views
     table = score_table(centroid_scores(33, codec.n_centroids))
-    positions, scores = approximate(view, table, np.zeros(1, np.int64), 5, workers)
+    positions, scores = approximate(view, table, probes_of(table, 33, 2), 5, workers)
     live = [n for n in range(300) if n + 1 not in deleted]
     assert positions.tolist() == live
     starts, ends = corpus.offsets[live], corpus.offsets[np.array(live) + 1]
@@ -81,16 +79,23 @@ def test_a_scan_scores_every_live_document(snapshot_of, corpus, codec, workers, 
 
 
 @pytest.mark.parametrize("deleted", [(), tuple(range(1, 301, 3))])
-def test_a_probe_scores_the_live_documents_of_the_lists(snapshot_of, corpus, codec, workers, deleted):
+@pytest.mark.parametrize("wanted", [1, 5, 300])
+def test_a_probe_scores_the_live_documents_that_the_lists_speak_for(
+    snapshot_of, corpus, codec, workers, deleted, wanted
+):
     [view] = snapshot_of(corpus, codec=codec, lists=True, deleted=deleted).views
     table = score_table(centroid_scores(5, codec.n_centroids))
     ids = view.segment.columns["centroid_ids"]
     lists = reference.inverted_lists(ids, corpus.offsets, codec.n_centroids)
-    for centroids in ([3], [0, 7, 63], list(range(64))):
-        chosen = np.array(centroids, np.int64)
-        positions, scores = approximate(view, table, chosen, 1, workers)
-        expected = [n for n in reference.probe(lists, chosen).tolist() if n + 1 not in deleted]
-        assert positions.tolist() == expected
+    for n_probe in (1, 4, 64):
+        probes = probes_of(table, 5, n_probe)
+        positions, scores = approximate(view, table, probes, wanted, workers)
+        found, first_scores = reference.probe(lists, *probes)
+        is_live = ~np.isin(found + 1, deleted)
+        expected = found[is_live][keep_best(first_scores[is_live], 8 * wanted)]
+        if len(expected) < min(wanted, view.n_alive):
+            expected = view.live
+        assert positions.tolist() == expected.tolist()
         starts, ends = corpus.offsets[positions], corpus.offsets[positions + 1]
         np.testing.assert_array_equal(scores, reference.approximate_scores(table, ids, starts, ends))
 
@@ -98,7 +103,11 @@ def test_a_probe_scores_the_live_documents_of_the_lists(snapshot_of, corpus, cod
 def test_too_few_probed_documents_are_made_up_for_by_a_scan(snapshot_of, corpus, codec, workers):
     [view] = snapshot_of(corpus, codec=codec, lists=True).views
     table = score_table(centroid_scores(5, codec.n_centroids))
-    probed, _ = approximate(view, table, np.zeros(1, np.int64), 1, workers)
-    assert 1 < len(probed) < 300
-    positions, _ = approximate(view, table, np.zeros(1, np.int64), len(probed) + 1, workers)
+    lists = reference.inverted_lists(view.segment.columns["centroid_ids"], corpus.offsets, codec.n_centroids)
+    few = min((n for n in range(codec.n_centroids) if len(lists[n])), key=lambda n: len(lists[n]))
+    probes = Probes(np.array([[few]]), np.ones((1, 1), np.uint8))
+    assert 1 <= len(lists[few]) < 300
+    probed, _ = approximate(view, table, probes, len(lists[few]), workers)
+    assert probed.tolist() == lists[few].tolist()
+    positions, _ = approximate(view, table, probes, len(lists[few]) + 1, workers)
     assert positions.tolist() == list(range(300))

@@ -282,11 +282,14 @@ def _postings(rng: random.Random, folder: Path) -> None:
     data = np.frombuffer(mutated(rng, packed.tobytes()), np.uint8)
     bounds = np.minimum(bounds, len(data))
     bounds[-1] = len(data)
-    seen, out = np.zeros(n, np.uint8), np.empty(n, np.int64)
+    seen, totals = np.zeros(n, np.uint32), np.zeros(n, np.uint32)
+    out, scores = np.empty(n, np.int64), np.empty(n, np.uint32)
+    chosen, gains = np.arange(k)[:, None], np.ones((k, 1), np.uint8)
     # the bytes around the lists are no part of them: a kernel that reads on shows itself there
-    count = cpu.probe(bounds, data, np.arange(k), seen, out)
+    count = cpu.probe(bounds, data, chosen, gains, seen, totals, out, scores)
     expected = _decoded_lists(bounds.tolist(), data.tolist(), n)
     assert not seen.any()
+    assert not totals.any()
     assert (count < 0) == (expected is None), "one calls the lists damaged and the other does not"
     assert expected is None or sorted(out[:count].tolist()) == sorted(expected)
 

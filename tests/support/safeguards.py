@@ -228,7 +228,7 @@ SAFEGUARDS = (
     ),
     Safeguard(
         "positions in postings",
-        "colbert_rag/kernels/cpu.py",
+        "colbert_rag/kernels/inverted.py",
         "document >= np.uint64(seen.size) or ",
         "",
         ("tests/hostile/test_arrays.py::test_numbers_out_of_range_are_refused",),

@@ -1,0 +1,10 @@
+"""How arrays are laid out for the kernels."""
+
+from __future__ import annotations
+
+__all__ = ["LANES", "WIDTH"]
+
+# query tokens per block: one 32-byte register of uint8 scores, or two of 16
+WIDTH = 32
+# 16-bit lanes of one step of a dot product: rows of integers are padded with zeros to a multiple of this
+LANES = 16

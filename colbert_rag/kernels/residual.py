@@ -1,0 +1,149 @@
+"""Exact scores of compressed tokens, read from their codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types as t
+
+from colbert_rag.kernels.compiling import IDS, RANGE, kernel, read, written
+from colbert_rag.kernels.layout import LANES, WIDTH
+from colbert_rag.kernels.simd import bits_within, dot_float32_2, dot_int16, keep_largest, lowest_bit
+
+__all__ = ["residual_scores", "residual_table"]
+
+
+@kernel(
+    *(
+        t.void(
+            *(read(t.int16, 1), read(t.float32, 1), read(t.float32, 2), read(t.uint8, 3), t.uint8),
+            *(read(t.int16, 2), read(t.float32, 1), read(t.float32, 1)),
+            *(read(ids, 1), read(t.uint8, 2), read(t.uint8, 2)),
+            *(*RANGE, written(t.float32, 1)),
+        )
+        for ids in IDS
+    )
+)
+def residual_scores(
+    query: Any,
+    query_scale: Any,
+    centroid_scores: Any,
+    table: Any,
+    slack: Any,
+    byte_levels: Any,
+    scales: Any,
+    norms: Any,
+    centroid_ids: Any,
+    codes: Any,
+    factors: Any,
+    starts: Any,
+    ends: Any,
+    out: Any,
+) -> None:
+    """Fast form of :func:`colbert_rag.kernels.reference.residual_scores`; writes ``out`` ``(N,) float32``.
+
+    ``query`` is flat, ``(Q * P,) int16`` with P the dimensions of a row of codes, rounded up to a multiple of LANES;
+    ``byte_levels`` ``(256, 8 / bits) int16`` gives the levels that a byte of codes stands for.
+    The products are summed in integers, so equal documents get equal scores wherever they lie.
+    """
+    n_query = np.uint64(query_scale.size)
+    n_bytes = np.uint64(codes.shape[1])
+    per_byte = np.uint64(byte_levels.shape[1])
+    width, lanes = np.uint64(WIDTH), np.uint64(LANES)
+    padded = (n_bytes * per_byte + lanes - np.uint64(1)) // lanes * lanes
+    rows = table.reshape(-1)
+    z = np.zeros(padded, np.int16)
+    top = np.empty(width, np.uint8)
+    best = np.empty(width, np.float32)
+    for n in range(np.uint64(starts.size)):
+        total = np.float32(0)
+        for block in range(np.uint64(table.shape[0])):
+            first = block * width
+            n_here = min(width, n_query - first)
+            asked = np.uint32(0xFFFFFFFF) >> np.uint32(width - n_here)
+            base = first * np.uint64(table.shape[1])
+            for q in range(width):
+                top[q] = 0
+                best[q] = -np.inf
+            for i in range(np.uint64(starts[n]), np.uint64(ends[n])):
+                keep_largest(rows, base + np.uint64(centroid_ids[i]) * width, top)
+            for i in range(np.uint64(starts[n]), np.uint64(ends[n])):
+                centroid = np.uint64(centroid_ids[i])
+                promising = bits_within(rows, base + centroid * width, top, slack) & asked
+                if promising == np.uint32(0):
+                    continue
+                if per_byte == np.uint64(2):
+                    for j in range(n_bytes):
+                        byte = np.uint64(codes[i, j])
+                        z[np.uint64(2) * j] = byte_levels[byte, np.uint64(0)]
+                        z[np.uint64(2) * j + np.uint64(1)] = byte_levels[byte, np.uint64(1)]
+                else:
+                    for j in range(n_bytes):
+                        byte = np.uint64(codes[i, j])
+                        for p in range(per_byte):
+                            z[j * per_byte + p] = byte_levels[byte, p]
+                scale = scales[np.uint64(factors[i, np.uint64(0)])]
+                norm = norms[np.uint64(factors[i, np.uint64(1)])]
+                while promising != np.uint32(0):
+                    q = lowest_bit(promising)
+                    promising &= promising - np.uint32(1)
+                    asker = first + q
+                    dot = np.float32(dot_int16(z, query, asker * padded, padded))
+                    similarity = (centroid_scores[centroid, asker] + scale * (query_scale[asker] * dot)) * norm
+                    best[q] = similarity if similarity > best[q] else best[q]
+            for q in range(n_here):
+                total += best[q]
+        out[n] = total
+
+
+@kernel(
+    *(
+        t.void(
+            *(read(t.float32, 1), read(t.float32, 2)),
+            *(read(t.int16, 2), read(t.float32, 1), read(t.float32, 1)),
+            *(read(ids, 1), read(t.uint8, 2), read(t.uint8, 2)),
+            written(t.float32, 2),
+        )
+        for ids in IDS
+    )
+)
+def residual_table(
+    query: Any,
+    centroids: Any,
+    byte_levels: Any,
+    scales: Any,
+    norms: Any,
+    centroid_ids: Any,
+    codes: Any,
+    factors: Any,
+    out: Any,
+) -> None:
+    """Fast form of :func:`colbert_rag.kernels.reference.residual_table`; writes ``out`` ``(T, Q) float32``.
+
+    ``query`` is rotated and laid out as in ``dot_scores``.
+    """
+    n_query, width, two = np.uint64(out.shape[1]), np.uint64(WIDTH), np.uint64(2)
+    dim, per_byte = np.uint64(centroids.shape[1]), np.uint64(byte_levels.shape[1])
+    rows = np.zeros(two * dim, np.float32)
+    dots = np.empty(two * width, np.float32)
+    i, end = np.uint64(0), np.uint64(codes.shape[0])
+    while i < end:
+        count = min(two, end - i)
+        for r in range(count):
+            centroid = np.uint64(centroid_ids[i + r])
+            scale = scales[np.uint64(factors[i + r, np.uint64(0)])]
+            norm = norms[np.uint64(factors[i + r, np.uint64(1)])]
+            for j in range((dim + per_byte - np.uint64(1)) // per_byte):
+                byte = np.uint64(codes[i + r, j])
+                first = j * per_byte
+                for p in range(min(per_byte, dim - first)):
+                    level = np.float32(byte_levels[byte, p])
+                    rows[r * dim + first + p] = (centroids[centroid, first + p] + scale * level) * norm
+        for block in range((n_query + width - np.uint64(1)) // width):
+            first = block * width
+            dot_float32_2(rows, dim, query, first * dim, dots)
+            for r in range(count):
+                for q in range(min(width, n_query - first)):
+                    out[i + r, first + q] = dots[r * width + q]
+        i += count

@@ -1,0 +1,179 @@
+"""Vector instructions for numba kernels, as LLVM operations that every processor's code generator knows.
+
+numba's own loops are vectorised where LLVM sees through them. A comparison that becomes one bit per lane, and a sum of
+products of 16-bit integers, are written out here instead: they are most of a search.
+Nothing here checks bounds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import extending
+from numba import types as t
+from numba.core import cgutils
+
+from colbert_rag.kernels.layout import LANES, WIDTH
+
+__all__ = ["bits_within", "dot_float32", "dot_float32_2", "dot_int16", "keep_largest", "load_row", "lowest_bit"]
+
+# typed as a function that is called with the typing context, which callers leave out
+intrinsic: Any = extending.intrinsic
+
+_I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+_F32 = ir.FloatType()
+_BYTES = ir.VectorType(_I8, WIDTH)
+
+
+def _address(context: Any, builder: Any, kind: Any, array: Any, index: Any, vector: Any) -> Any:
+    data = context.make_array(kind)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
+
+
+def _splat(builder: Any, scalar: Any, size: int) -> Any:
+    undefined = ir.Constant(ir.VectorType(scalar.type, size), ir.Undefined)
+    first = builder.insert_element(undefined, scalar, _I32(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, size), [0] * size))
+
+
+def _loaded(context: Any, builder: Any, kind: Any, array: Any, index: Any, vector: Any) -> Any:
+    return builder.load(_address(context, builder, kind, array, index, vector), align=1)
+
+
+@intrinsic
+def keep_largest(typing: Any, table: Any, at: Any, best: Any) -> Any:
+    """``best[q] = max(best[q], table[at + q])`` for each of WIDTH bytes."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        row = _loaded(context, builder, signature.args[0], args[0], args[1], _BYTES)
+        place = _address(context, builder, signature.args[2], args[2], _I64(0), _BYTES)
+        before = builder.load(place, align=1)
+        builder.store(builder.select(builder.icmp_unsigned(">", row, before), row, before), place, align=1)
+        return context.get_dummy_value()
+
+    return t.void(table, t.uint64, best), generate
+
+
+@intrinsic
+def bits_within(typing: Any, table: Any, at: Any, best: Any, slack: Any) -> Any:
+    """Bit q is set where ``table[at + q] + slack >= best[q]``; ``uint32``, the sum does not wrap around."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        row = _loaded(context, builder, signature.args[0], args[0], args[1], _BYTES)
+        best = _loaded(context, builder, signature.args[2], args[2], _I64(0), _BYTES)
+        slack = _splat(builder, args[3], WIDTH)
+        kind = ir.FunctionType(_BYTES, [_BYTES, _BYTES])
+        add = cgutils.get_or_insert_function(builder.module, kind, f"llvm.uadd.sat.v{WIDTH}i8")
+        return builder.bitcast(builder.icmp_unsigned(">=", builder.call(add, [row, slack]), best), _I32)
+
+    return t.uint32(table, t.uint64, best, t.uint8), generate
+
+
+@intrinsic
+def lowest_bit(typing: Any, bits: Any) -> Any:
+    """The place of the lowest bit that is set, of at least one."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.zext(builder.cttz(args[0], ir.IntType(1)(1)), _I64)
+
+    return t.uint64(t.uint32), generate
+
+
+@intrinsic
+def dot_int16(typing: Any, left: Any, right: Any, at: Any, size: Any) -> Any:
+    """``sum(left[d] * right[at + d])`` as ``int32`` over ``size`` elements, a multiple of LANES."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        words, products = ir.VectorType(_I16, LANES), ir.VectorType(_I32, LANES)
+        sums = ir.VectorType(_I32, LANES // 2)
+        undefined = ir.Constant(products, ir.Undefined)
+        even, odd = (ir.Constant(sums, list(range(first, LANES, 2))) for first in (0, 1))
+        total = cgutils.alloca_once_value(builder, ir.Constant(sums, [0] * (LANES // 2)))
+        step = _I64(LANES)
+        with cgutils.for_range_slice(builder, _I64(0), args[3], step, _I64) as (d, _):
+            a = _loaded(context, builder, signature.args[0], args[0], d, words)
+            b = _loaded(context, builder, signature.args[1], args[1], builder.add(args[2], d), words)
+            product = builder.mul(builder.sext(a, products), builder.sext(b, products))
+            pairs = [builder.shuffle_vector(product, undefined, chosen) for chosen in (even, odd)]
+            builder.store(builder.add(builder.load(total), builder.add(*pairs)), total)
+        kind = ir.FunctionType(_I32, [sums])
+        reduce = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.add.v{LANES // 2}i32")
+        return builder.call(reduce, [builder.load(total)])
+
+    return t.int32(left, right, t.uint64, t.uint64), generate
+
+
+def _dots(n_rows: int) -> Any:
+    """Dot products of some rows of floats at once: each step of a query is read once for all of them."""
+
+    def dots(typing: Any, rows: Any, dim: Any, query: Any, at: Any, out: Any) -> Any:
+        """``out[r * WIDTH + q] = sum(rows[r * dim + d] * query[at + d * WIDTH + q])``, summed in the order of d."""
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            floats = ir.VectorType(_F32, WIDTH)
+            kinds = signature.args
+            kind = ir.FunctionType(floats, [floats, floats, floats])
+            add = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{WIDTH}f32")
+            zero = ir.Constant(floats, [0.0] * WIDTH)
+            sums = [cgutils.alloca_once_value(builder, zero) for _ in range(n_rows)]
+            for total in sums:
+                builder.store(zero, total)
+            data = context.make_array(kinds[0])(context, builder, args[0]).data
+            starts = [builder.mul(_I64(r), args[1]) for r in range(n_rows)]
+            with cgutils.for_range(builder, args[1], intp=_I64) as loop:
+                place = builder.add(args[3], builder.mul(loop.index, _I64(WIDTH)))
+                step = _loaded(context, builder, kinds[2], args[2], place, floats)
+                for start, total in zip(starts, sums, strict=True):
+                    element = builder.load(builder.gep(data, [builder.add(start, loop.index)]))
+                    row = _splat(builder, element, WIDTH)
+                    builder.store(builder.call(add, [row, step, builder.load(total)]), total)
+            for r, total in enumerate(sums):
+                place = _address(context, builder, kinds[4], args[4], _I64(r * WIDTH), floats)
+                builder.store(builder.load(total), place, align=1)
+            return context.get_dummy_value()
+
+        return t.void(rows, t.uint64, query, t.uint64, out), generate
+
+    return dots
+
+
+dot_float32 = intrinsic(_dots(1))
+dot_float32_2 = intrinsic(_dots(2))
+
+
+@intrinsic
+def load_row(typing: Any, vectors: Any, at: Any, size: Any, out: Any, to: Any) -> Any:
+    """``out[to + d] = vectors[at + d]`` as float32; ``vectors`` holds float32, or float16 as uint16."""
+    lanes = 8
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def copied(d: Any, n: int) -> None:
+            source = ir.VectorType(_I16 if vectors.dtype == t.uint16 else _F32, n)
+            row = _loaded(context, builder, signature.args[0], args[0], builder.add(args[1], d), source)
+            if vectors.dtype == t.uint16:
+                row = _widened(builder, row, n)
+            target = ir.VectorType(_F32, n)
+            place = _address(context, builder, signature.args[3], args[3], builder.add(args[4], d), target)
+            builder.store(row, place, align=1)
+
+        whole = builder.and_(args[2], _I64(-lanes))
+        with cgutils.for_range_slice(builder, _I64(0), whole, _I64(lanes), _I64) as (d, _):
+            copied(d, lanes)
+        with cgutils.for_range_slice(builder, whole, args[2], _I64(1), _I64) as (d, _):
+            copied(d, 1)
+        return context.get_dummy_value()
+
+    return t.void(vectors, t.uint64, t.uint64, out, t.uint64), generate
+
+
+def _widened(builder: Any, halves: Any, n: int) -> Any:
+    """Finite float16 in 16 bits to float32, by integers: not every processor has an instruction for it."""
+    wide = ir.VectorType(_I32, n)
+    bits = builder.zext(halves, wide)
+    sign = builder.shl(builder.and_(bits, ir.Constant(wide, [0x8000] * n)), ir.Constant(wide, [16] * n))
+    rest = builder.shl(builder.and_(bits, ir.Constant(wide, [0x7FFF] * n)), ir.Constant(wide, [13] * n))
+    floats = ir.VectorType(_F32, n)
+    # the exponents' biases differ by 112; the product is right for the smallest numbers too
+    size = builder.fmul(builder.bitcast(rest, floats), ir.Constant(floats, [2.0**112] * n))
+    return builder.bitcast(builder.or_(builder.bitcast(size, wide), sign), floats)
