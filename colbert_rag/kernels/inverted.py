@@ -54,10 +54,10 @@ def best_centroids(table: Any, centroids: Any, entries: Any) -> None:
         open_lanes = np.uint32(0xFFFFFFFF) >> np.uint32(width - min(width, n_query - first))
         for q in range(width):
             wanted[q] = 1
-        for q in range(first, min(first + width, n_query)):
+        for own in range(min(width, n_query - first)):
             for p in range(n_best):
-                centroids[q, p] = -1
-                entries[q, p] = 0
+                centroids[first + own, p] = -1
+                entries[first + own, p] = 0
         for k in range(np.uint64(table.shape[1])):
             better = bits_within(rows, base + k * width, wanted, np.uint8(0)) & open_lanes
             while better != np.uint32(0):
@@ -65,13 +65,13 @@ def best_centroids(table: Any, centroids: Any, entries: Any) -> None:
                 better &= better - np.uint32(1)
                 q = first + lane
                 entry = rows[base + k * width + lane]
-                p = n_best - np.uint64(1)
-                while p > np.uint64(0) and entries[q, p - np.uint64(1)] < entry:
-                    entries[q, p] = entries[q, p - np.uint64(1)]
-                    centroids[q, p] = centroids[q, p - np.uint64(1)]
-                    p -= np.uint64(1)
-                entries[q, p] = entry
-                centroids[q, p] = np.int64(k)
+                place = n_best - np.uint64(1)
+                while place > np.uint64(0) and entries[q, place - np.uint64(1)] < entry:
+                    entries[q, place] = entries[q, place - np.uint64(1)]
+                    centroids[q, place] = centroids[q, place - np.uint64(1)]
+                    place -= np.uint64(1)
+                entries[q, place] = entry
+                centroids[q, place] = np.int64(k)
                 worst = entries[q, n_best - np.uint64(1)]
                 if worst == np.uint8(255):
                     open_lanes &= ~(np.uint32(1) << np.uint32(lane))

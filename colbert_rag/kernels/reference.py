@@ -260,7 +260,8 @@ def residual_table(
     centroid_ids, codes, factors = tokens
     z = grid.levels[unpack_codes(codes, bits, query.shape[1])]
     vectors = (centroids[centroid_ids] + grid.scales[factors[:, :1]] * z) * grid.norms[factors[:, 1:]]
-    return vectors @ query.T
+    similarities: Float32Array = vectors @ query.T
+    return similarities
 
 
 def inverted_lists(

@@ -83,21 +83,24 @@ def approximate(
         wanted: Documents that will be kept.
         workers: Threads to spread over.
     """
-    positions = None if probes is None or view.segment.lists is None else _probed(view, probes, wanted)
+    lists = view.segment.lists
+    positions = None if probes is None or lists is None else _probed(view, lists, probes, wanted)
     if positions is None or len(positions) < min(wanted, view.n_alive):
         return view.live, _scores(view, table, *view.bounds, workers)
     offsets = view.segment.doc_offsets
     return positions, _scores(view, table, offsets[positions], offsets[positions + 1], workers)
 
 
-def _probed(view: SegmentView, probes: Probes, wanted: int) -> NDArray[np.int64]:
+def _probed(
+    view: SegmentView, lists: tuple[NDArray[np.int64], NDArray[np.uint8]], probes: Probes, wanted: int
+) -> NDArray[np.int64]:
     """The documents that the opened lists give the best scores, rising."""
     from colbert_rag.kernels import cpu
 
     n = view.segment.record.n_documents
     found, scores = np.empty(n, np.int64), np.empty(n, np.uint32)
     # zeros that are not written to cost nothing
-    count = cpu.probe(*view.segment.lists, *probes, np.zeros(n, np.uint32), np.zeros(n, np.uint32), found, scores)
+    count = cpu.probe(*lists, *probes, np.zeros(n, np.uint32), np.zeros(n, np.uint32), found, scores)
     if count < 0:
         msg = f"{view.segment.record.name}/postings.npy: document positions do not rise or are not below {n:,}."
         raise CorruptIndexError(f"{msg} Restore the index from a backup.")
