@@ -9,7 +9,7 @@ from numba import types as t
 
 from colbert_rag.kernels.compiling import IDS, RANGE, kernel, read, written
 from colbert_rag.kernels.layout import LANES, WIDTH
-from colbert_rag.kernels.simd import bits_within, dot_float32_2, dot_int16, keep_largest, lowest_bit
+from colbert_rag.kernels.simd import best_entries, bits_within, dot_float32_2, dot_int16, lowest_bit
 
 __all__ = ["residual_scores", "residual_table"]
 
@@ -64,10 +64,8 @@ def residual_scores(
             asked = np.uint32(0xFFFFFFFF) >> np.uint32(width - n_here)
             base = first * np.uint64(table.shape[1])
             for q in range(width):
-                top[q] = 0
                 best[q] = -np.inf
-            for i in range(np.uint64(starts[n]), np.uint64(ends[n])):
-                keep_largest(rows, base + np.uint64(centroid_ids[i]) * width, top)
+            best_entries(rows, base, centroid_ids, np.uint64(starts[n]), np.uint64(ends[n]), top)
             for i in range(np.uint64(starts[n]), np.uint64(ends[n])):
                 centroid = np.uint64(centroid_ids[i])
                 promising = bits_within(rows, base + centroid * width, top, slack) & asked

@@ -9,6 +9,7 @@ from numba import types as t
 
 from colbert_rag.kernels.compiling import IDS, RANGE, kernel, read, written
 from colbert_rag.kernels.layout import WIDTH
+from colbert_rag.kernels.simd import best_entries
 
 __all__ = ["approximate_scores", "score_table"]
 
@@ -16,44 +17,15 @@ __all__ = ["approximate_scores", "score_table"]
 @kernel(*(t.void(read(t.uint8, 3), read(ids, 1), *RANGE, written(t.uint32, 1)) for ids in IDS))
 def approximate_scores(table: Any, centroid_ids: Any, starts: Any, ends: Any, out: Any) -> None:
     """Fast form of :func:`colbert_rag.kernels.reference.approximate_scores`; writes ``out`` ``(N,) uint32``."""
-    best = np.empty(WIDTH, np.uint8)
+    width = np.uint64(WIDTH)
+    rows = table.reshape(-1)
+    best = np.empty(width, np.uint8)
     for n in range(np.uint64(starts.size)):
         total = np.uint32(0)
         for block in range(np.uint64(table.shape[0])):
-            for q in range(np.uint64(WIDTH)):
-                best[q] = 0
-            i = np.uint64(starts[n])
-            end = np.uint64(ends[n])
-            # four tokens a step; `if` and not max(), which widens uint8 and is then not vectorised
-            while i + np.uint64(4) <= end:
-                a = np.uint64(centroid_ids[i])
-                b = np.uint64(centroid_ids[i + np.uint64(1)])
-                c = np.uint64(centroid_ids[i + np.uint64(2)])
-                d = np.uint64(centroid_ids[i + np.uint64(3)])
-                for q in range(np.uint64(WIDTH)):
-                    x = table[block, a, q]
-                    y = table[block, b, q]
-                    z = table[block, c, q]
-                    w = table[block, d, q]
-                    if y > x:
-                        x = y
-                    if w > z:
-                        z = w
-                    if z > x:
-                        x = z
-                    if best[q] > x:
-                        x = best[q]
-                    best[q] = x
-                i += np.uint64(4)
-            while i < end:
-                a = np.uint64(centroid_ids[i])
-                for q in range(np.uint64(WIDTH)):
-                    x = table[block, a, q]
-                    if best[q] > x:
-                        x = best[q]
-                    best[q] = x
-                i += np.uint64(1)
-            for q in range(np.uint64(WIDTH)):
+            base = block * np.uint64(table.shape[1]) * width
+            best_entries(rows, base, centroid_ids, np.uint64(starts[n]), np.uint64(ends[n]), best)
+            for q in range(width):
                 total += np.uint32(best[q])
         out[n] = total
 

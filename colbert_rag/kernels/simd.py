@@ -16,7 +16,7 @@ from numba.core import cgutils
 
 from colbert_rag.kernels.layout import LANES, WIDTH
 
-__all__ = ["bits_within", "dot_float32", "dot_float32_2", "dot_int16", "keep_largest", "load_row", "lowest_bit"]
+__all__ = ["best_entries", "bits_within", "dot_float32", "dot_float32_2", "dot_int16", "load_row", "lowest_bit"]
 
 # typed as a function that is called with the typing context, which callers leave out
 intrinsic: Any = extending.intrinsic
@@ -42,17 +42,45 @@ def _loaded(context: Any, builder: Any, kind: Any, array: Any, index: Any, vecto
 
 
 @intrinsic
-def keep_largest(typing: Any, table: Any, at: Any, best: Any) -> Any:
-    """``best[q] = max(best[q], table[at + q])`` for each of WIDTH bytes."""
+def best_entries(typing: Any, table: Any, base: Any, ids: Any, start: Any, end: Any, best: Any) -> Any:
+    """``best[q] = max(table[base + ids[i] * WIDTH + q])`` over ``start <= i < end`` for WIDTH bytes; 0 for no ids."""
+    # sums of their own, so that one step need not wait for the one before
+    n_rows = 4
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        row = _loaded(context, builder, signature.args[0], args[0], args[1], _BYTES)
-        place = _address(context, builder, signature.args[2], args[2], _I64(0), _BYTES)
-        before = builder.load(place, align=1)
-        builder.store(builder.select(builder.icmp_unsigned(">", row, before), row, before), place, align=1)
+        zero = ir.Constant(_BYTES, [0] * WIDTH)
+        tops = [cgutils.alloca_once(builder, _BYTES) for _ in range(n_rows)]
+        for top in tops:
+            builder.store(zero, top)
+        numbers = context.make_array(signature.args[2])(context, builder, args[2]).data
+
+        def look(i: Any, top: Any) -> None:
+            number = builder.zext(builder.load(builder.gep(numbers, [i])), _I64)
+            place = builder.add(args[1], builder.mul(number, _I64(WIDTH)))
+            builder.store(
+                _larger(builder, _loaded(context, builder, signature.args[0], args[0], place, _BYTES), top), top
+            )
+
+        steps = builder.and_(builder.sub(args[4], args[3]), _I64(-n_rows))
+        whole = builder.add(args[3], steps)
+        with cgutils.for_range_slice(builder, args[3], whole, _I64(n_rows), _I64) as (i, _):
+            for n, top in enumerate(tops):
+                look(builder.add(i, _I64(n)), top)
+        with cgutils.for_range_slice(builder, whole, args[4], _I64(1), _I64) as (i, _):
+            look(i, tops[0])
+        result = builder.load(tops[0])
+        for top in tops[1:]:
+            result = _larger(builder, result, top)
+        place = _address(context, builder, signature.args[5], args[5], _I64(0), _BYTES)
+        builder.store(result, place, align=1)
         return context.get_dummy_value()
 
-    return t.void(table, t.uint64, best), generate
+    return t.void(table, t.uint64, ids, t.uint64, t.uint64, best), generate
+
+
+def _larger(builder: Any, row: Any, top: Any) -> Any:
+    before = builder.load(top)
+    return builder.select(builder.icmp_unsigned(">", row, before), row, before)
 
 
 @intrinsic
