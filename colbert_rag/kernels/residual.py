@@ -4,14 +4,38 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba as nb
 import numpy as np
 from numba import types as t
 
 from colbert_rag.kernels.compiling import IDS, RANGE, kernel, read, written
 from colbert_rag.kernels.layout import LANES, WIDTH
-from colbert_rag.kernels.simd import best_entries, bits_within, dot_float32_2, dot_int16, lowest_bit
+from colbert_rag.kernels.simd import (
+    best_entries,
+    bits_within,
+    dot_float32_2,
+    dot_int16,
+    lowest_bit,
+    unpack_1,
+    unpack_2,
+    unpack_4,
+    unpack_8,
+)
 
 __all__ = ["residual_scores", "residual_table"]
+
+
+@nb.njit(inline="always")
+def _unpack(levels: Any, per_byte: Any, codes: Any, at: Any, size: Any, z: Any) -> None:
+    """The levels of one token; one loop for each number of them in a byte, which the processor then copies at once."""
+    if per_byte == np.uint64(2):
+        unpack_2(levels, codes, at, size, z)
+    elif per_byte == np.uint64(4):
+        unpack_4(levels, codes, at, size, z)
+    elif per_byte == np.uint64(8):
+        unpack_8(levels, codes, at, size, z)
+    else:
+        unpack_1(levels, codes, at, size, z)
 
 
 @kernel(
@@ -52,7 +76,7 @@ def residual_scores(
     per_byte = np.uint64(byte_levels.shape[1])
     width, lanes = np.uint64(WIDTH), np.uint64(LANES)
     padded = (n_bytes * per_byte + lanes - np.uint64(1)) // lanes * lanes
-    rows = table.reshape(-1)
+    rows, levels, bytes_of_codes = table.reshape(-1), byte_levels.reshape(-1), codes.reshape(-1)
     z = np.zeros(padded, np.int16)
     top = np.empty(width, np.uint8)
     best = np.empty(width, np.float32)
@@ -71,16 +95,7 @@ def residual_scores(
                 promising = bits_within(rows, base + centroid * width, top, slack) & asked
                 if promising == np.uint32(0):
                     continue
-                if per_byte == np.uint64(2):
-                    for j in range(n_bytes):
-                        byte = np.uint64(codes[i, j])
-                        z[np.uint64(2) * j] = byte_levels[byte, np.uint64(0)]
-                        z[np.uint64(2) * j + np.uint64(1)] = byte_levels[byte, np.uint64(1)]
-                else:
-                    for j in range(n_bytes):
-                        byte = np.uint64(codes[i, j])
-                        for p in range(per_byte):
-                            z[j * per_byte + p] = byte_levels[byte, p]
+                _unpack(levels, per_byte, bytes_of_codes, i * n_bytes, n_bytes, z)
                 scale = scales[np.uint64(factors[i, np.uint64(0)])]
                 norm = norms[np.uint64(factors[i, np.uint64(1)])]
                 while promising != np.uint32(0):
@@ -123,6 +138,9 @@ def residual_table(
     """
     n_query, width, two = np.uint64(out.shape[1]), np.uint64(WIDTH), np.uint64(2)
     dim, per_byte = np.uint64(centroids.shape[1]), np.uint64(byte_levels.shape[1])
+    n_bytes = np.uint64(codes.shape[1])
+    levels, bytes_of_codes = byte_levels.reshape(-1), codes.reshape(-1)
+    z = np.empty(n_bytes * per_byte, np.int16)
     rows = np.zeros(two * dim, np.float32)
     dots = np.empty(two * width, np.float32)
     i, end = np.uint64(0), np.uint64(codes.shape[0])
@@ -132,12 +150,9 @@ def residual_table(
             centroid = np.uint64(centroid_ids[i + r])
             scale = scales[np.uint64(factors[i + r, np.uint64(0)])]
             norm = norms[np.uint64(factors[i + r, np.uint64(1)])]
-            for j in range((dim + per_byte - np.uint64(1)) // per_byte):
-                byte = np.uint64(codes[i + r, j])
-                first = j * per_byte
-                for p in range(min(per_byte, dim - first)):
-                    level = np.float32(byte_levels[byte, p])
-                    rows[r * dim + first + p] = (centroids[centroid, first + p] + scale * level) * norm
+            _unpack(levels, per_byte, bytes_of_codes, (i + r) * n_bytes, n_bytes, z)
+            for d in range(dim):
+                rows[r * dim + d] = (centroids[centroid, d] + scale * np.float32(z[d])) * norm
         for block in range((n_query + width - np.uint64(1)) // width):
             first = block * width
             dot_float32_2(rows, dim, query, first * dim, dots)

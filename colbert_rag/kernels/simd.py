@@ -16,7 +16,19 @@ from numba.core import cgutils
 
 from colbert_rag.kernels.layout import LANES, WIDTH
 
-__all__ = ["best_entries", "bits_within", "dot_float32", "dot_float32_2", "dot_int16", "load_row", "lowest_bit"]
+__all__ = [
+    "best_entries",
+    "bits_within",
+    "dot_float32",
+    "dot_float32_2",
+    "dot_int16",
+    "load_row",
+    "lowest_bit",
+    "unpack_1",
+    "unpack_2",
+    "unpack_4",
+    "unpack_8",
+]
 
 # typed as a function that is called with the typing context, which callers leave out
 intrinsic: Any = extending.intrinsic
@@ -130,6 +142,31 @@ def dot_int16(typing: Any, left: Any, right: Any, at: Any, size: Any) -> Any:
         return builder.call(reduce, [builder.load(total)])
 
     return t.int32(left, right, t.uint64, t.uint64), generate
+
+
+def _unpacks(per_byte: int) -> Any:
+    """Copy the levels that bytes stand for: each byte is a row of ``per_byte`` numbers of a table."""
+
+    def unpacks(typing: Any, levels: Any, codes: Any, at: Any, size: Any, out: Any) -> Any:
+        """``out[j * per_byte + p] = levels[codes[at + j], p]`` for ``size`` bytes; all int16 but the codes."""
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            row = ir.VectorType(_I16, per_byte)
+            data = context.make_array(signature.args[1])(context, builder, args[1]).data
+            with cgutils.for_range(builder, args[3], intp=_I64) as loop:
+                byte = builder.zext(builder.load(builder.gep(data, [builder.add(args[2], loop.index)])), _I64)
+                numbers = builder.mul(byte, _I64(per_byte))
+                found = _loaded(context, builder, signature.args[0], args[0], numbers, row)
+                place = builder.mul(loop.index, _I64(per_byte))
+                builder.store(found, _address(context, builder, signature.args[4], args[4], place, row), align=1)
+            return context.get_dummy_value()
+
+        return t.void(levels, codes, t.uint64, t.uint64, out), generate
+
+    return unpacks
+
+
+unpack_1, unpack_2, unpack_4, unpack_8 = (intrinsic(_unpacks(per_byte)) for per_byte in (1, 2, 4, 8))
 
 
 def _dots(n_rows: int) -> Any:
