@@ -80,7 +80,7 @@ class Index:
         bits: Literal[1, 2, 4, 8] = 4,
         pool_factor: Literal[1, 2, 3, 4] = 1,
         exact_tokens: int = 50_000,
-        probe_tokens: int = 10_000_000,
+        probe_tokens: int = 1_000_000,
         lock_timeout_s: float = 30.0,
     ) -> Index:
         """Create an empty index in a folder that is new or empty.

@@ -16,30 +16,45 @@ __all__ = ["best_centroids", "fill_lists", "list_sizes", "probe"]
 
 @kernel(*(t.void(read(ids, 1), read(t.int64, 1), written(t.int64, 1), written(t.int64, 1)) for ids in IDS))
 def list_sizes(centroid_ids: Any, offsets: Any, last: Any, sizes: Any) -> None:
-    """Count the documents of each centroid: ``sizes`` ``(K,) int64``; ``last`` ``(K,)`` is work space of -1."""
+    """Add up the bytes of each centroid's list, as :func:`fill_lists` packs it: ``sizes`` ``(K,) int64``.
+
+    ``last`` ``(K,)`` is work space of -1.
+    """
     for n in range(offsets.size - 1):
         for i in range(np.uint64(offsets[n]), np.uint64(offsets[n + 1])):
             c = np.uint64(centroid_ids[i])
             if last[c] != n:
-                last[c] = n
+                rest = np.uint64(n - max(last[c], 0))
                 sizes[c] += 1
+                while rest > np.uint64(127):
+                    rest >>= np.uint64(7)
+                    sizes[c] += 1
+                last[c] = n
 
 
 @kernel(
     *(
-        t.void(read(ids, 1), read(t.int64, 1), written(t.int64, 1), written(t.int64, 1), written(t.uint32, 1))
+        t.void(read(ids, 1), read(t.int64, 1), written(t.int64, 1), written(t.int64, 1), written(t.uint8, 1))
         for ids in IDS
     )
 )
-def fill_lists(centroid_ids: Any, offsets: Any, last: Any, cursor: Any, postings: Any) -> None:
-    """Write each centroid's documents at ``cursor`` ``(K,) int64``, which moves along; ``last`` is work space of -1."""
+def fill_lists(centroid_ids: Any, offsets: Any, last: Any, cursor: Any, packed: Any) -> None:
+    """Write what each centroid's documents are apart at ``cursor`` ``(K,) int64``, which moves along.
+
+    Numbers are in base 128, low part first, all bytes but the last with the top bit. ``last`` is work space of -1.
+    """
     for n in range(offsets.size - 1):
         for i in range(np.uint64(offsets[n]), np.uint64(offsets[n + 1])):
             c = np.uint64(centroid_ids[i])
             if last[c] != n:
-                last[c] = n
-                postings[np.uint64(cursor[c])] = n
+                rest = np.uint64(n - max(last[c], 0))
+                while rest > np.uint64(127):
+                    packed[np.uint64(cursor[c])] = np.uint8(rest & np.uint64(127)) | np.uint8(128)
+                    cursor[c] += 1
+                    rest >>= np.uint64(7)
+                packed[np.uint64(cursor[c])] = np.uint8(rest)
                 cursor[c] += 1
+                last[c] = n
 
 
 @kernel(t.void(read(t.uint8, 3), written(t.int64, 2), written(t.uint8, 2)))

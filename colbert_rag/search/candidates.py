@@ -24,7 +24,7 @@ __all__ = ["Probes", "approximate", "keep_best", "probes_of", "score_table", "ta
 # table's 256 steps then lie where the winners are
 _REACH = np.float32(0.8)
 # documents that lists have found are scored by all of their centroids, so many for each that is kept
-_PROBED_PER_CANDIDATE = 8
+_PROBED_PER_CANDIDATE = 4
 
 
 def score_table(centroid_scores: Float32Array) -> NDArray[np.uint8]:

@@ -282,14 +282,14 @@ def test_list_kernels_equal_the_inverted_lists_of_the_reference(rng, n, ids):
     offsets = np.concatenate([[0], np.cumsum([63, 1, 31, 32, 33, 63, 2][:n])]).astype(np.int64)
     centroid_ids = rng.integers(0, K, offsets[-1]).astype(ids)
     expected = reference.inverted_lists(centroid_ids, offsets, K)
+    bounds, packed = lists_of(expected)
     sizes = np.zeros(K, np.int64)
     cpu.list_sizes(centroid_ids, offsets, np.full(K, -1, np.int64), sizes)
-    assert sizes.tolist() == [len(members) for members in expected]
-    postings = np.full(sizes.sum(), np.iinfo(np.uint32).max, np.uint32)
-    cursor = np.cumsum(sizes) - sizes
-    cpu.fill_lists(centroid_ids, offsets, np.full(K, -1, np.int64), cursor, postings)
-    np.testing.assert_array_equal(postings, np.concatenate([*expected, []]))
-    np.testing.assert_array_equal(cursor, np.cumsum(sizes))
+    np.testing.assert_array_equal(sizes, np.diff(bounds))
+    found, cursor = np.full(len(packed), 77, np.uint8), bounds[:-1].copy()
+    cpu.fill_lists(centroid_ids, offsets, np.full(K, -1, np.int64), cursor, found)
+    np.testing.assert_array_equal(found, packed)
+    np.testing.assert_array_equal(cursor, bounds[1:])
 
 
 def base_128(steps):

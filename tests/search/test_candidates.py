@@ -92,7 +92,7 @@ def test_a_probe_scores_the_live_documents_that_the_lists_speak_for(
         positions, scores = approximate(view, table, probes, wanted, workers)
         found, first_scores = reference.probe(lists, *probes)
         is_live = ~np.isin(found + 1, deleted)
-        expected = found[is_live][keep_best(first_scores[is_live], 8 * wanted)]
+        expected = found[is_live][keep_best(first_scores[is_live], 4 * wanted)]
         if len(expected) < min(wanted, view.n_alive):
             expected = view.live
         assert positions.tolist() == expected.tolist()
