@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from colbert_rag.errors import CorruptIndexError, StorageError
+from colbert_rag.storage import mapping
 from colbert_rag.storage.array_header import DTYPES
 from colbert_rag.storage.files import (
     sha256_of,
@@ -147,29 +148,29 @@ def test_a_name_that_we_never_write_is_corrupt(stored, name):
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.ENOSPC])
 def test_what_the_machine_lacks_is_no_damage_of_a_file(stored, monkeypatch, number):
-    def fails(*args):
+    def fails(*args, **options):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(np, "memmap", fails)
+    monkeypatch.setattr(mapping, "mmap", fails)
     with pytest.raises(StorageError, match=r"rows\.npy: cannot be read .* and repeat"):
         map_rows(*stored)
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ETIMEDOUT, errno.ESTALE])
 def test_a_file_that_the_disk_fails_to_give_is_not_called_damaged(stored, monkeypatch, number):
-    def fails(*args):
+    def fails(*args, **options):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(np, "memmap", fails)
+    monkeypatch.setattr(mapping, "mmap", fails)
     with pytest.raises(UnreadableError, match=r"rows\.npy: cannot be read .*Check the disk.*verify.*backup"):
         map_rows(*stored)
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR])
 def test_a_name_without_a_file_behind_it_is_damage(stored, monkeypatch, number):
-    def fails(*args):
+    def fails(*args, **options):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(np, "memmap", fails)
+    monkeypatch.setattr(mapping, "mmap", fails)
     with pytest.raises(CorruptIndexError, match=r"rows\.npy: missing or unreadable .*Restore it from a backup"):
         map_rows(*stored)
