@@ -34,11 +34,13 @@ def encoder_for(encoder: object | None, record: Mapping[str, JsonValue] | None =
     """
     if encoder is not None and not isinstance(encoder, str | os.PathLike):
         # isinstance() with the protocol would read the properties, and so load the model
-        if all(hasattr(type(encoder), name) for name in _ENCODER_PARTS):
+        own = getattr(encoder, "__dict__", {})
+        missing = [name for name in _ENCODER_PARTS if not hasattr(type(encoder), name) and name not in own]
+        if not missing:
             return cast("TextEncoder", encoder)
         msg = (
             f"encoder must be a colbert_rag.Encoder, a model name, or an object with dim, fingerprint, "
-            f"encode_documents and encode_queries; found {type(encoder).__name__}."
+            f"encode_documents and encode_queries; found {type(encoder).__name__}, which lacks {', '.join(missing)}."
         )
         raise ModelMismatchError(msg)
     from colbert_rag.encoder import Encoder

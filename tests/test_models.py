@@ -11,6 +11,22 @@ from colbert_rag.models import NO_MODEL, check_model_is_there, check_same_model,
 from colbert_rag.testing import HashEncoder
 
 
+def test_an_encoder_may_keep_its_dim_and_fingerprint_as_plain_attributes():
+    class Plain:
+        def __init__(self):
+            self.dim, self.fingerprint = 8, {"model": "mine"}
+
+        def encode_queries(self, texts): ...
+
+        def encode_documents(self, texts, *, progress=None): ...
+
+    plain = Plain()
+    assert encoder_for(plain) is plain
+    del plain.dim
+    with pytest.raises(ModelMismatchError, match="found Plain, which lacks dim"):
+        encoder_for(plain)
+
+
 def test_accepting_an_encoder_does_not_load_its_model():
     encoder = Encoder()
     assert encoder_for(encoder) is encoder
