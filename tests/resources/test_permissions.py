@@ -161,8 +161,8 @@ def test_kernels_are_compiled_where_no_folder_takes_their_machine_code(tmp_path,
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "kernels_elsewhere.py").write_text(
         "from numba import int64\n"
-        "from colbert_rag.kernels import cpu\n"
-        "@cpu._kernel(int64(int64))\n"
+        "from colbert_rag.kernels.compiling import kernel\n"
+        "@kernel(int64(int64))\n"
         "def twice(n):\n"
         "    return 2 * n\n"
         "print(twice(21), twice._cache.cache_path)\n"
