@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from colbert_rag.codec import EncodedTokens
 from colbert_rag.errors import CorruptIndexError
-from colbert_rag.kernels import token_similarities
+from colbert_rag.kernels import blocked_query, token_similarities
 from colbert_rag.search import LOCAL_TOKENS, SegmentView, Snapshot, Workers, local_score, passages_of_all
 from colbert_rag.types import Document, Float32Array, Passage, SearchConfig
 
@@ -157,7 +157,7 @@ def _similarities(snapshot: Snapshot, group: Sequence[_Place], asked: Float32Arr
     ends = np.cumsum([place.tokens.stop - place.tokens.start for place in group])
     starts = np.concatenate([[0], ends[:-1]])
     out = np.empty((int(ends[-1]), len(asked)), np.float32)
-    codec = snapshot.codec
+    codec, blocked = snapshot.codec, blocked_query(asked)
 
     def fill(part: slice) -> None:
         for place, start, end in zip(group[part], starts[part], ends[part], strict=True):
@@ -165,7 +165,7 @@ def _similarities(snapshot: Snapshot, group: Sequence[_Place], asked: Float32Arr
             if codec is None:
                 out[start:end] = token_similarities(asked, columns["vectors"])
             else:
-                out[start:end] = codec.similarities(asked, EncodedTokens(**columns))
+                codec.similarities(blocked, EncodedTokens(**columns), out[start:end])
 
     workers.spread(fill, starts, ends, _TOKENS_PER_THREAD)
     return out

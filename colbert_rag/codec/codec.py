@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbert_rag.codec.grid import Grid, grid
-from colbert_rag.kernels import blocked_query, token_similarities
+from colbert_rag.kernels import token_similarities
 from colbert_rag.kernels.layout import LANES
 from colbert_rag.types import Float32Array
 
@@ -136,15 +136,19 @@ class Codec:
         """A ``(Q, D)`` query in the rotated space."""
         return np.ascontiguousarray(token_similarities(query, self.rotation.T).T)
 
-    def similarities(self, query: Float32Array, tokens: EncodedTokens) -> Float32Array:
-        """Every token with every token of a rotated ``(Q, D)`` query: ``(T, Q) float32``."""
+    def similarities(self, query: Float32Array, tokens: EncodedTokens, out: Float32Array) -> None:
+        """Every token with every token of a query, into ``out`` ``(T, Q) float32``.
+
+        Args:
+            query: Rotated and laid out by ``kernels.blocked_query``.
+            tokens: T of them.
+            out: Is filled.
+        """
         from colbert_rag.kernels import cpu
 
-        out = np.empty((len(tokens.codes), len(query)), np.float32)
         levels = (self.grid.byte_levels, self.grid.scales, self.grid.norms)
         columns = (tokens.centroid_ids, tokens.codes, tokens.factors)
-        cpu.residual_table(blocked_query(query), self.centroids, *levels, *columns, out)
-        return out
+        cpu.residual_table(query, self.centroids, *levels, *columns, out)
 
     def quantise_query(self, query: Float32Array) -> QuantisedQuery:
         """Rotate a ``(Q, D)`` query and round it to 14 bits per dimension."""

@@ -25,6 +25,12 @@ from colbert_rag.kernels.simd import (
 __all__ = ["residual_scores", "residual_table"]
 
 
+# what a byte of codes, of a scale and of a norm stands for
+_LEVELS = (read(t.int16, 2), read(t.float32, 1), read(t.float32, 1))
+# codes and factors of tokens
+_CODES = (read(t.uint8, 2), read(t.uint8, 2))
+
+
 @nb.njit(inline="always")
 def _unpack(levels: Any, per_byte: Any, codes: Any, at: Any, size: Any, z: Any) -> None:
     """The levels of one token; one loop for each number of them in a byte, which the processor then copies at once."""
@@ -42,8 +48,8 @@ def _unpack(levels: Any, per_byte: Any, codes: Any, at: Any, size: Any, z: Any) 
     *(
         t.void(
             *(read(t.int16, 1), read(t.float32, 1), read(t.float32, 2), read(t.uint8, 3), t.uint8),
-            *(read(t.int16, 2), read(t.float32, 1), read(t.float32, 1)),
-            *(read(ids, 1), read(t.uint8, 2), read(t.uint8, 2)),
+            *_LEVELS,
+            *(read(ids, 1), *_CODES),
             *(*RANGE, written(t.float32, 1)),
         )
         for ids in IDS
@@ -114,8 +120,8 @@ def residual_scores(
     *(
         t.void(
             *(read(t.float32, 1), read(t.float32, 2)),
-            *(read(t.int16, 2), read(t.float32, 1), read(t.float32, 1)),
-            *(read(ids, 1), read(t.uint8, 2), read(t.uint8, 2)),
+            *_LEVELS,
+            *(read(ids, 1), *_CODES),
             written(t.float32, 2),
         )
         for ids in IDS

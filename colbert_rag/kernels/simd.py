@@ -56,14 +56,12 @@ def _loaded(context: Any, builder: Any, kind: Any, array: Any, index: Any, vecto
 @intrinsic
 def best_entries(typing: Any, table: Any, base: Any, ids: Any, start: Any, end: Any, best: Any) -> Any:
     """``best[q] = max(table[base + ids[i] * WIDTH + q])`` over ``start <= i < end`` for WIDTH bytes; 0 for no ids."""
-    # sums of their own, so that one step need not wait for the one before
+    # maxima of their own, so that one step need not wait for the one before
     n_rows = 4
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         zero = ir.Constant(_BYTES, [0] * WIDTH)
-        tops = [cgutils.alloca_once(builder, _BYTES) for _ in range(n_rows)]
-        for top in tops:
-            builder.store(zero, top)
+        tops = [cgutils.alloca_once_value(builder, zero) for _ in range(n_rows)]
         numbers = context.make_array(signature.args[2])(context, builder, args[2]).data
 
         def look(i: Any, top: Any) -> None:
@@ -182,8 +180,6 @@ def _dots(n_rows: int) -> Any:
             add = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{WIDTH}f32")
             zero = ir.Constant(floats, [0.0] * WIDTH)
             sums = [cgutils.alloca_once_value(builder, zero) for _ in range(n_rows)]
-            for total in sums:
-                builder.store(zero, total)
             data = context.make_array(kinds[0])(context, builder, args[0]).data
             starts = [builder.mul(_I64(r), args[1]) for r in range(n_rows)]
             with cgutils.for_range(builder, args[1], intp=_I64) as loop:

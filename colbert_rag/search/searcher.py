@@ -23,7 +23,7 @@ __all__ = ["Ranking", "rank"]
 _TOKENS_PER_THREAD = 2_000
 # a residual hardly ever lifts a token from so far below to the best of a query token
 _SLACK = 0.4
-# enough to tell which candidates may be among the hits, at a third of the time
+# enough to tell which candidates may be among the hits, at a quarter of the time
 _ROUGH_SLACK = 0.1
 # documents that are scored with the wide slack, and how many of them for each hit that is asked for
 _FINALISTS = 32

@@ -50,7 +50,7 @@ def map_array(folder: Path, record: FileRecord, dtype: str, row_shape: tuple[int
 
 
 def _mapped(path: Path, record: FileRecord) -> tuple[bytes, mmap]:
-    """The header of a file, and all of it mapped; a map of numpy's own takes ten times as long to make."""
+    """The header of a file, and all of it mapped."""
     try:
         with path.open("rb", buffering=0) as file:
             return file.read(HEADER_BYTES), mmap(file.fileno(), record.size, access=ACCESS_READ)

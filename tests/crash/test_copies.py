@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import random
 from itertools import chain
 
 import pytest
 from faults_copies import COPIES, check_killed, check_lost_power, copy_under, fail_calls, logged_copy, make_source
 from faults_disk import MARK, STYLES, read_log
-from faults_plan import CHANGES, COUNT, FAIL_ALWAYS, FAIL_ONCE, KILL, KILL_HALFWAY, OPENS, READS, Plan
-
-EVERYTHING = CHANGES | OPENS | READS
-ACTIONS = (FAIL_ONCE, FAIL_ALWAYS)
-# neighbours differ in their error
-ANY_CALL = [
-    Plan(action, error=number, classes=EVERYTHING)
-    for action in ACTIONS
-    for number in (errno.EIO, errno.ENOSPC, errno.EACCES)
-]
-# only what opens a file can meet too many open ones
-OPENING_CALL = [Plan(action, error=errno.EMFILE, classes=OPENS) for action in ACTIONS]
+from faults_plan import ANY_CALL, COUNT, KILL, KILL_HALFWAY, OPENING_CALL, Plan
 
 
 def spread(n_calls, most, more):

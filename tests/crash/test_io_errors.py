@@ -7,23 +7,13 @@ import shutil
 
 import pytest
 from faults_cases import fail_at_every_call
-from faults_plan import CHANGES, FAIL_ALWAYS, FAIL_ONCE, OPENS, READS, Plan
+from faults_plan import ANY_CALL, OPENING_CALL
 from faults_work import steps_of
 
 STEPS = [
     *(("plain", number) for number in range(6)),
     *(("packed", steps_of("packed").index(name)) for name in ("add", "upsert", "compact")),
 ]
-EVERYTHING = CHANGES | OPENS | READS
-ACTIONS = (FAIL_ONCE, FAIL_ALWAYS)
-# neighbours differ in their error
-ANY_CALL = [
-    Plan(action, error=number, classes=EVERYTHING)
-    for action in ACTIONS
-    for number in (errno.EIO, errno.ENOSPC, errno.EACCES)
-]
-# only what opens a file can meet too many open ones
-OPENING_CALL = [Plan(action, error=errno.EMFILE, classes=OPENS) for action in ACTIONS]
 
 
 def in_turn(plans, first, n_rounds):

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import resigning
+from stored_rows import ROWS
 
 from colbert_rag.storage import Catalog, IndexSettings, create_catalog
+from colbert_rag.storage.files import write_array
 from colbert_rag.types import Document
 
 
@@ -70,3 +72,11 @@ def rewrite() -> Callable[..., None]:
         path.write_bytes(content[:128] + data)
 
     return rewrite
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """A folder with ROWS in ``rows.npy``, and its record."""
+    folder = tmp_path / "segment"
+    folder.mkdir()
+    return folder, write_array(folder / "rows.npy", ROWS)

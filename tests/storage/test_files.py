@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 import pytest
+from stored_rows import ROWS, map_rows
 
 from colbert_rag.errors import StorageError
 from colbert_rag.storage.files import (
@@ -18,21 +19,6 @@ from colbert_rag.storage.files import (
     sync_folder,
     write_array,
 )
-from colbert_rag.storage.mapping import map_array
-
-ROWS = np.arange(12, dtype=np.int32).reshape(4, 3)
-
-
-@pytest.fixture
-def stored(tmp_path):
-    """A folder with ROWS in ``rows.npy``, and its record."""
-    folder = tmp_path / "segment"
-    folder.mkdir()
-    return folder, write_array(folder / "rows.npy", ROWS)
-
-
-def map_rows(folder, record):
-    return map_array(folder, record, "int32", (3,), 4)
 
 
 def test_record_holds_size_and_digest_of_the_file(stored):

@@ -7,23 +7,10 @@ import unicodedata
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from noticed_texts import TEXTS, found
 
 from colbert_rag.storage import Catalog
 from colbert_rag.types import Document
-
-TEXTS = {
-    "notice": "The notice period is three months.",
-    "holiday": "Thirty days of holiday, and the notice board.",
-    "code": "call read_file(path) in C++, a naïve café",
-}
-
-
-def found(catalog, query, limit=10):
-    """Ids that BM25 finds, best first."""
-    with catalog.reading() as reading:
-        scored = reading.bm25(query, limit)
-        names = reading.ids_of([key for key, _ in scored])
-        return [names[key] for key, _ in scored]
 
 
 class TestBm25:

@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+from stored_rows import map_rows
 
 from colbert_rag.errors import CorruptIndexError, StorageError
 from colbert_rag.storage import mapping
@@ -16,20 +17,6 @@ from colbert_rag.storage.files import (
 from colbert_rag.storage.mapping import map_array
 from colbert_rag.storage.records import FileRecord
 from colbert_rag.storage.system_errors import UnreadableError
-
-ROWS = np.arange(12, dtype=np.int32).reshape(4, 3)
-
-
-@pytest.fixture
-def stored(tmp_path):
-    """A folder with ROWS in ``rows.npy``, and its record."""
-    folder = tmp_path / "segment"
-    folder.mkdir()
-    return folder, write_array(folder / "rows.npy", ROWS)
-
-
-def map_rows(folder, record):
-    return map_array(folder, record, "int32", (3,), 4)
 
 
 @pytest.mark.parametrize("dtype", sorted(DTYPES))
@@ -146,31 +133,23 @@ def test_a_name_that_we_never_write_is_corrupt(stored, name):
         map_rows(folder, record.model_copy(update={"name": name}))
 
 
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.ENOSPC])
-def test_what_the_machine_lacks_is_no_damage_of_a_file(stored, monkeypatch, number):
+LACKED = (StorageError, r"rows\.npy: cannot be read .* and repeat")
+UNREAD = (UnreadableError, r"rows\.npy: cannot be read .*Check the disk.*verify.*backup")
+DAMAGE = (CorruptIndexError, r"rows\.npy: missing or unreadable .*Restore it from a backup")
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "words"),
+    [
+        *((number, *LACKED) for number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.ENOSPC)),
+        *((number, *UNREAD) for number in (errno.EIO, errno.ETIMEDOUT, errno.ESTALE)),
+        *((number, *DAMAGE) for number in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR)),
+    ],
+)
+def test_only_a_name_without_a_file_behind_it_is_called_damage(stored, monkeypatch, number, kind, words):
     def fails(*args, **options):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(mapping, "mmap", fails)
-    with pytest.raises(StorageError, match=r"rows\.npy: cannot be read .* and repeat"):
-        map_rows(*stored)
-
-
-@pytest.mark.parametrize("number", [errno.EIO, errno.ETIMEDOUT, errno.ESTALE])
-def test_a_file_that_the_disk_fails_to_give_is_not_called_damaged(stored, monkeypatch, number):
-    def fails(*args, **options):
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(mapping, "mmap", fails)
-    with pytest.raises(UnreadableError, match=r"rows\.npy: cannot be read .*Check the disk.*verify.*backup"):
-        map_rows(*stored)
-
-
-@pytest.mark.parametrize("number", [errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR])
-def test_a_name_without_a_file_behind_it_is_damage(stored, monkeypatch, number):
-    def fails(*args, **options):
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(mapping, "mmap", fails)
-    with pytest.raises(CorruptIndexError, match=r"rows\.npy: missing or unreadable .*Restore it from a backup"):
+    with pytest.raises(kind, match=words):
         map_rows(*stored)

@@ -2,23 +2,10 @@ from __future__ import annotations
 
 import pytest
 import resigning
+from noticed_texts import TEXTS, found
 
 from colbert_rag.errors import CorruptIndexError
 from colbert_rag.storage import SegmentRecord
-
-TEXTS = {
-    "notice": "The notice period is three months.",
-    "holiday": "Thirty days of holiday, and the notice board.",
-    "code": "call read_file(path) in C++, a naïve café",
-}
-
-
-def found(catalog, query, limit=10):
-    """Ids that BM25 finds, best first."""
-    with catalog.reading() as reading:
-        scored = reading.bm25(query, limit)
-        names = reading.ids_of([key for key, _ in scored])
-        return [names[key] for key, _ in scored]
 
 
 def test_keys_rise_and_are_never_used_twice(catalog):

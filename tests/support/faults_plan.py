@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["CHANGES", "COUNT", "FAIL_ALWAYS", "FAIL_ONCE", "KILL", "KILL_HALFWAY", "OPENS", "READS", "Armed", "Plan"]
+__all__ = [
+    "ANY_CALL",
+    "CHANGES",
+    "COUNT",
+    "FAIL_ALWAYS",
+    "KILL",
+    "KILL_HALFWAY",
+    "OPENING_CALL",
+    "OPENS",
+    "READS",
+    "Armed",
+    "Plan",
+]
 
 # which calls are counted; the numbers of both enumerations are those of faults.c
 CHANGES, OPENS, READS = 1, 2, 4
@@ -65,3 +78,13 @@ class Armed:
             armed.stop()
             if log >= 0:
                 os.close(log)
+
+
+# neighbours differ in their error
+ANY_CALL = [
+    Plan(action, error=number, classes=CHANGES | OPENS | READS)
+    for action in (FAIL_ONCE, FAIL_ALWAYS)
+    for number in (errno.EIO, errno.ENOSPC, errno.EACCES)
+]
+# only what opens a file can meet too many open ones
+OPENING_CALL = [Plan(action, error=errno.EMFILE, classes=OPENS) for action in (FAIL_ONCE, FAIL_ALWAYS)]
