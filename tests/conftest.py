@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from figures import Figures
 from word_list import WORDS
 
@@ -36,6 +37,10 @@ def pytest_configure(config: pytest.Config) -> None:
         # the processes of xdist are given these options
         config.option.seed = seed
     config.stash[FIGURES] = Figures(is_torture, seed)
+    if getattr(config.option, "numprocesses", None):
+        # the processes that xdist starts, one for each core, would only wait for one another's threads
+        for library in ("OMP", "OPENBLAS", "MKL"):
+            os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -59,12 +59,13 @@ def verify_folder(path: str | Path, progress: Progress | None = None) -> VerifyR
     root = Path(path).absolute()
     for _ in range(_ATTEMPTS):
         look = _Look(root, guarded(progress or silent))
+        commits = _commits(root)
         try:
             look.run()
         except ProgressError as err:
             raise err.error from None
         # what a writer does meanwhile may look like damage
-        if not look.is_overtaken and (not look.problems or look.commits == _commits(root)):
+        if not look.is_overtaken and (not look.problems or commits == _commits(root)):
             break
     if look.is_overtaken:
         msg = f"{root}: a writer commits or merges faster than a commit can be looked at. Repeat when it pauses."

@@ -66,7 +66,7 @@ def test_writing_leaves_no_descriptor_open_whether_it_ends_well_or_not(fast_fold
     with Index.create(fast_folder / "index", ENCODER) as index:
         index.add([Document("first", "text")])
         before = descriptors()
-        for n in range(30):
+        for n in range(12):
             index.upsert([Document("a", f"text {n}")])
             index.delete(["a"])
             with pytest.raises(ValueError, match="mine"):
