@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from figures import Figures
 from word_list import WORDS
 

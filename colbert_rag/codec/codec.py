@@ -3,7 +3,7 @@
 A vector is the centroid next to it plus a quantised residual (ColBERTv2, arXiv 2112.01488,
 section 3.3). Where we differ: everything lies in a randomly rotated space, the levels are those of
 the normal distribution, and each token has a scale and a norm of its own (a byte each), so that a
-dot product needs no decoded vector. ``kernels.reference.quantise`` is the definition.
+dot product needs no decoded vector. ``kernels.rounding.quantise`` is the definition.
 """
 
 from __future__ import annotations
@@ -105,24 +105,37 @@ class Codec:
 
     def encode(self, vectors: NDArray[np.floating[Any]]) -> EncodedTokens:
         """Compress ``(T, D)`` unit vectors."""
-        from colbert_rag.kernels import cpu
-
-        n, g = len(vectors), self.grid
+        n = len(vectors)
         ids = np.empty(n, self.id_dtype)
         codes = np.empty((n, self.code_bytes), np.uint8)
         factors = np.empty((n, 2), np.uint8)
         for part in _parts(n):
             rotated = np.asarray(vectors[part], np.float32) @ self.rotation
             ids[part] = (rotated @ self.centroids.T).argmax(axis=1)
-            constants = (g.levels, g.borders, g.stretches, g.scales, g.scale_borders, g.norm_borders)
-            cpu.quantise(rotated, self.centroids[ids[part]], *constants, self.bits, codes[part], factors[part])
+            self._quantise(rotated, self.centroids[ids[part]], codes[part], factors[part])
         return EncodedTokens(ids, codes, factors)
+
+    def _quantise(
+        self, rotated: Float32Array, centroids: Float32Array, codes: NDArray[np.uint8], factors: NDArray[np.uint8]
+    ) -> None:
+        from colbert_rag.kernels import cpu
+
+        g = self.grid
+        z = np.empty(rotated.shape, np.int16)
+        if g.labels is None:
+            cpu.round_each(rotated, centroids, g.levels, g.borders, g.stretches, self.bits, z, codes)
+        else:
+            cpu.round_on_trellis(rotated, centroids, g.points, g.levels, g.labels, self.bits, z, codes)
+        cpu.complete(rotated, centroids, z, g.scales, g.scale_borders, g.norm_borders, factors)
 
     def decode_rotated(self, tokens: EncodedTokens) -> Float32Array:
         """The vectors in the rotated space, ``(T, D) float32``, of unit length."""
         g = self.grid
         packed_dim = self.code_bytes * 8 // self.bits
-        z = np.take(self._byte_levels, tokens.codes, axis=0).reshape(len(tokens.codes), packed_dim)[:, : self.dim]
+        rows = tokens.codes.astype(np.intp)
+        # the byte before is the state of a trellis; without one there is a single state
+        rows[:, 1:] += (rows[:, :-1] % (len(self._byte_levels) // 256)) * 256
+        z = np.take(self._byte_levels, rows, axis=0).reshape(len(rows), packed_dim)[:, : self.dim]
         z *= g.scales[tokens.factors[:, 0]][:, None]
         z += self.centroids[tokens.centroid_ids]
         z *= g.norms[tokens.factors[:, 1]][:, None]

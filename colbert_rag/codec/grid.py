@@ -1,7 +1,8 @@
 """The constants of the quantiser: levels of a dimension, and what a token's two bytes of factors stand for.
 
-After a random rotation the coordinates of a residual are close to normal, so the best levels
-(Lloyd 1957, Max 1960) are constants of the normal distribution and need no training data.
+After a random rotation the coordinates of a residual are close to normal, so the best levels are constants of the
+normal distribution and need no training data: those of Lloyd (1957) and Max (1960) where each dimension is rounded by
+itself, and for one and two bits those of trellis-coded quantisation (Marcellin and Fischer 1990).
 """
 
 from __future__ import annotations
@@ -12,11 +13,18 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from colbert_rag.kernels.layout import MEMORY
+from colbert_rag.kernels.rounding import level_numbers
 from colbert_rag.types import Float32Array
 
 __all__ = ["BITS", "Grid", "grid"]
 
 BITS = (1, 2, 4, 8)
+
+# Trellises: positive levels in standard deviations, found by Lloyd's iteration over paths through normal noise
+_TRELLIS_POINTS = {1: (0.362, 1.192), 2: (0.193, 0.602, 1.070, 1.851)}
+# parity checks of the code with the largest distance of its length (Ungerboeck 1982, table I)
+_PARITY_CHECKS = (0o13, 0o04)
 
 # the largest level as an integer: int32 then holds the dot product of 1,024 dimensions
 _TOP = 127
@@ -32,17 +40,23 @@ class Grid:
     """Constants for one bit width and dimension; every array is read-only.
 
     Attributes:
-        levels: ``(2**bits,) int16``, rising, at most 127.
-        borders: ``(2**bits - 1,) float32`` between the levels, in standard deviations.
-        stretches: ``(S,) float32``: what a residual is multiplied with before it is rounded.
+        levels: ``(L,) int16``, rising, at most 127: ``2**bits``, or twice as many on a trellis.
+        points: ``(L,) float32``: the same in standard deviations.
+        labels: ``(2**MEMORY, 2) uint8``: which fourth of the levels a state and the next bit ask for; None without a
+            trellis.
+        borders: ``(L - 1,) float32`` halfway between the points.
+        stretches: ``(9,) float32``: what a residual is multiplied with before each dimension is rounded by itself.
         scales: ``(256,) float32``: the scale of integer levels that a byte stands for; 0 for byte 0.
         scale_borders: ``(255,) float32``.
         norms: ``(256,) float32``: the reciprocal norm that a byte stands for.
         norm_borders: ``(255,) float32``.
-        byte_levels: ``(256, 8 // bits) int16``: the levels that a byte of codes stands for.
+        byte_levels: ``(256, 8 // bits) int16``: the levels that a byte of codes stands for; on a trellis
+            ``(2**MEMORY * 256, 8 // bits)``, by the low bits of the byte before and the byte.
     """
 
     levels: NDArray[np.int16]
+    points: Float32Array
+    labels: NDArray[np.uint8] | None
     borders: Float32Array
     stretches: Float32Array
     scales: Float32Array
@@ -55,7 +69,9 @@ class Grid:
 @cache
 def grid(bits: int, dim: int) -> Grid:
     """The grid for ``bits`` per dimension and vectors of ``dim`` dimensions."""
-    normal = _normal_levels(bits)
+    half = _TRELLIS_POINTS.get(bits)
+    normal = _normal_levels(bits) if half is None else np.array([*(-x for x in reversed(half)), *half])
+    labels = None if half is None else _labels()
     unit = normal[-1] / _TOP
     levels = np.round(normal / unit).astype(np.int16)
     borders = (levels[1:].astype(np.float64) + levels[:-1]) / 2 * unit
@@ -64,15 +80,25 @@ def grid(bits: int, dim: int) -> Grid:
     norms = np.linspace(_NORM_LOW, _NORM_HIGH, 256)
     return Grid(
         levels,
+        (levels * unit).astype(np.float32),
+        labels,
         borders.astype(np.float32),
-        # one bit keeps only signs, which no stretch changes
-        np.linspace(0.8, 1.2, 9 if bits > 1 else 1, dtype=np.float32),
+        np.linspace(0.8, 1.2, 9, dtype=np.float32),
         scales.astype(np.float32),
         ((scales[1:] + scales[:-1]) / 2).astype(np.float32),
         norms.astype(np.float32),
         ((norms[1:] + norms[:-1]) / 2).astype(np.float32),
-        np.ascontiguousarray(levels[_byte_numbers(bits)]),
+        np.ascontiguousarray(levels[_byte_numbers(bits, labels)]),
     )
+
+
+def _labels() -> NDArray[np.uint8]:
+    """A state is the last MEMORY bits of the path, the newest lowest."""
+    found = np.zeros((1 << MEMORY, 2), np.uint8)
+    for state, bit in np.ndindex(*found.shape):
+        high, low = ((state << 1 | bit) & check for check in _PARITY_CHECKS)
+        found[state, bit] = high.bit_count() % 2 * 2 + low.bit_count() % 2
+    return found
 
 
 def _normal_levels(bits: int) -> NDArray[np.float64]:
@@ -91,7 +117,10 @@ def _normal_levels(bits: int) -> NDArray[np.float64]:
     return symmetric
 
 
-def _byte_numbers(bits: int) -> NDArray[np.int64]:
-    shifts = np.arange(8 - bits, -1, -bits)
-    numbers: NDArray[np.int64] = (np.arange(256)[:, None] >> shifts) & (2**bits - 1)
-    return numbers
+def _byte_numbers(bits: int, labels: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """Level numbers by byte, and on a trellis by the byte before, of which the state is what stands lowest."""
+    dims = 8 // bits
+    if labels is None:
+        return level_numbers(np.arange(256, dtype=np.uint8)[:, None], bits, dims, None)
+    before, byte = (part.reshape(-1).astype(np.uint8) for part in np.mgrid[: len(labels), :256])
+    return level_numbers(np.column_stack([before, byte]), bits, 2 * dims, labels)[:, dims:]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["LANES", "WIDTH"]
+__all__ = ["LANES", "MEMORY", "WIDTH"]
 
 # query tokens per block: one 32-byte register of uint8 scores, or two of 16
 WIDTH = 32
 # 16-bit lanes of one step of a dot product: rows of integers are padded with zeros to a multiple of this
 LANES = 16
+# bits of codes before a dimension that its level depends on, where levels are chosen on a trellis; they lie in one byte
+MEMORY = 3

@@ -7,11 +7,11 @@ Documents lie packed one after another; document ``n`` has the tokens ``starts[n
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from colbert_rag.kernels.rounding import QuantiserGrid, level_numbers, pack_codes, quantise, unpack_codes
 from colbert_rag.types import Float32Array
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "dot_scores",
     "dot_table",
     "inverted_lists",
+    "level_numbers",
     "pack_codes",
     "probe",
     "quantise",
@@ -28,38 +29,6 @@ __all__ = [
     "score_table",
     "unpack_codes",
 ]
-
-
-class QuantiserGrid(Protocol):
-    """Constants of a quantiser: see ``codec.grid``."""
-
-    @property
-    def levels(self) -> NDArray[np.int16]:
-        """``(2**bits,)``, rising."""
-
-    @property
-    def borders(self) -> Float32Array:
-        """``(2**bits - 1,)``: borders between the levels for a unit of ``sqrt(D)`` length."""
-
-    @property
-    def stretches(self) -> Float32Array:
-        """What a residual is multiplied with before it is rounded."""
-
-    @property
-    def scales(self) -> Float32Array:
-        """``(256,)``: the scale that a byte stands for, rising."""
-
-    @property
-    def scale_borders(self) -> Float32Array:
-        """``(255,)``."""
-
-    @property
-    def norms(self) -> Float32Array:
-        """``(256,)``: the reciprocal norm that a byte stands for, rising."""
-
-    @property
-    def norm_borders(self) -> Float32Array:
-        """``(255,)``."""
 
 
 IntArray = NDArray[np.int64]
@@ -126,74 +95,6 @@ def approximate_scores(
     return out
 
 
-def unpack_codes(codes: ByteArray, bits: int, dim: int) -> ByteArray:
-    """Level numbers from packed bytes, most significant bits first.
-
-    Args:
-        codes: ``(T, ceil(D * bits / 8)) uint8``.
-        bits: 1, 2, 4 or 8.
-        dim: D.
-
-    Returns:
-        ``(T, D) uint8``, each below ``2**bits``.
-    """
-    shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
-    levels = (codes[:, :, None] >> shifts) & np.uint8(2**bits - 1)
-    return levels.reshape(len(codes), codes.shape[1] * len(shifts))[:, :dim]
-
-
-def pack_codes(levels: ByteArray, bits: int) -> ByteArray:
-    """The inverse of :func:`unpack_codes`; a last byte that is not full is padded with zeros."""
-    per_byte = 8 // bits
-    padded = np.zeros((len(levels), -(-levels.shape[1] // per_byte) * per_byte), np.uint8)
-    padded[:, : levels.shape[1]] = levels
-    shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
-    groups = padded.reshape(len(levels), padded.shape[1] // per_byte, per_byte)
-    packed: ByteArray = np.bitwise_or.reduce(groups << shifts, axis=2)
-    return packed.astype(np.uint8)
-
-
-def quantise(
-    vectors: Float32Array, centroids: Float32Array, grid: QuantiserGrid, bits: int
-) -> tuple[ByteArray, ByteArray]:
-    """Quantise what is left of vectors after their centroids, each on a scale of its own.
-
-    The direction of a residual is rounded to a point ``z`` of the level grid: of the roundings of
-    ``stretch * sqrt(D) * residual / |residual|`` over a few stretches, the one with the best cosine
-    to the residual (the idea of extended RaBitQ, arXiv 2409.09913). Two bytes complete it: the
-    least-squares scale ``s`` of ``z``, and ``1 / |centroid + s z|``, which makes the rebuilt vector
-    one of unit length.
-
-    Args:
-        vectors: ``(T, D) float32``, unit length.
-        centroids: ``(T, D) float32``: the centroid of each vector.
-        grid: Levels, their borders, stretches, and the values that the two bytes stand for.
-        bits: 1, 2, 4 or 8.
-
-    Returns:
-        Packed codes ``(T, ceil(D * bits / 8)) uint8`` and factors ``(T, 2) uint8``.
-    """
-    dim = vectors.shape[1]
-    residuals = vectors - centroids
-    length = np.sqrt((residuals.astype(np.float64) ** 2).sum(axis=1))
-    unit = residuals * np.where(length > 0, np.sqrt(dim) / np.where(length > 0, length, 1), 0)[:, None]
-    best = np.full(len(vectors), -np.inf)
-    numbers = np.zeros(vectors.shape, np.uint8)
-    for stretch in grid.stretches:
-        tried = np.searchsorted(grid.borders, (unit * stretch).astype(np.float32), side="right").astype(np.uint8)
-        z = grid.levels[tried].astype(np.float64)
-        cosine = (z * unit).sum(axis=1) / np.sqrt(np.maximum((z * z).sum(axis=1), 1))
-        better = cosine > best
-        best[better], numbers[better] = cosine[better], tried[better]
-    z = grid.levels[numbers].astype(np.float64)
-    wanted = (z * residuals).sum(axis=1) / np.maximum((z * z).sum(axis=1), 1)
-    scale = np.searchsorted(grid.scale_borders, wanted.astype(np.float32), side="right").astype(np.uint8)
-    rebuilt = centroids + grid.scales[scale].astype(np.float64)[:, None] * z
-    norm = 1 / np.sqrt((rebuilt * rebuilt).sum(axis=1))
-    factor = np.searchsorted(grid.norm_borders, norm.astype(np.float32), side="right").astype(np.uint8)
-    return pack_codes(numbers, bits), np.column_stack([scale, factor])
-
-
 def residual_scores(
     query: NDArray[np.int16],
     query_scale: Float32Array,
@@ -226,7 +127,7 @@ def residual_scores(
         ``(N,) float32``.
     """
     centroid_ids, codes, factors = tokens
-    z = grid.levels[unpack_codes(codes, bits, query.shape[1])].astype(np.int32)
+    z = grid.levels[level_numbers(codes, bits, query.shape[1], grid.labels)].astype(np.int32)
     dots = (z @ query.T.astype(np.int32)).astype(np.float32)
     scales = grid.scales[factors[:, 0]][:, None]
     similarity = (centroid_scores[centroid_ids] + scales * (query_scale * dots)) * grid.norms[factors[:, 1]][:, None]
@@ -258,7 +159,7 @@ def residual_table(
         ``(T, Q) float32``.
     """
     centroid_ids, codes, factors = tokens
-    z = grid.levels[unpack_codes(codes, bits, query.shape[1])]
+    z = grid.levels[level_numbers(codes, bits, query.shape[1], grid.labels)]
     vectors = (centroids[centroid_ids] + grid.scales[factors[:, :1]] * z) * grid.norms[factors[:, 1:]]
     similarities: Float32Array = vectors @ query.T
     return similarities

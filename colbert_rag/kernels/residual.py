@@ -74,7 +74,7 @@ def residual_scores(
     """Fast form of :func:`colbert_rag.kernels.reference.residual_scores`; writes ``out`` ``(N,) float32``.
 
     ``query`` is flat, ``(Q * P,) int16`` with P the dimensions of a row of codes, rounded up to a multiple of LANES;
-    ``byte_levels`` ``(256, 8 / bits) int16`` gives the levels that a byte of codes stands for.
+    ``byte_levels`` gives the levels that a byte of codes stands for, see ``codec.grid.Grid``.
     The products are summed in integers, so equal documents get equal scores wherever they lie.
     """
     n_query = np.uint64(query_scale.size)

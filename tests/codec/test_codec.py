@@ -91,7 +91,7 @@ def test_encoding_is_nearest_centroid_and_the_reference_quantiser(codecs, cluste
 def test_decoding_follows_the_formula_of_the_reference(codecs, clustered, bits):
     codec = codecs(48, bits)
     tokens = codec.encode(clustered(50, 48, seed=5))
-    z = codec.grid.levels[reference.unpack_codes(tokens.codes, bits, 48)].astype(np.float64)
+    z = codec.grid.levels[reference.level_numbers(tokens.codes, bits, 48, codec.grid.labels)].astype(np.float64)
     scales, norms = codec.grid.scales[tokens.factors[:, :1]], codec.grid.norms[tokens.factors[:, 1:]]
     rebuilt = (codec.centroids[tokens.centroid_ids] + scales * z) * norms
     np.testing.assert_allclose(codec.decode_rotated(tokens), rebuilt, atol=1e-6)

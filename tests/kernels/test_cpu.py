@@ -66,8 +66,13 @@ def fast_quantise(vectors, centroids, bits):
     g = grid(bits, vectors.shape[1])
     codes = np.full((len(vectors), -(-vectors.shape[1] * bits // 8)), 255, np.uint8)
     factors = np.full((len(vectors), 2), 255, np.uint8)
-    constants = (g.levels, g.borders, g.stretches, g.scales, g.scale_borders, g.norm_borders)
-    cpu.quantise(vectors, centroids, *constants, bits, codes, factors)
+    z = np.full(vectors.shape, 999, np.int16)
+    if g.labels is None:
+        cpu.round_each(vectors, centroids, g.levels, g.borders, g.stretches, bits, z, codes)
+    else:
+        cpu.round_on_trellis(vectors, centroids, g.points, g.levels, g.labels, bits, z, codes)
+    np.testing.assert_array_equal(z, g.levels[reference.level_numbers(codes, bits, vectors.shape[1], g.labels)])
+    cpu.complete(vectors, centroids, z, g.scales, g.scale_borders, g.norm_borders, factors)
     return codes, factors
 
 
