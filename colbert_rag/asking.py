@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from colbert_rag.answers import Answers
-from colbert_rag.coalescing import Coalescer
 from colbert_rag.rankings import Question
 from colbert_rag.selection import CheckedFilter, Filter, FunctionFilter, checked_filter
 from colbert_rag.types import Float32Array, Hit, Mode, SearchConfig, TextEncoder
@@ -22,6 +21,9 @@ from colbert_rag.validation import (
     check_search_config,
     check_vector_list,
 )
+
+if TYPE_CHECKING:
+    from colbert_rag.coalescing import Coalescer
 
 __all__ = ["Asking", "Terms"]
 
@@ -78,6 +80,10 @@ class Asking:
 
         A request that may take long by itself, for a function or for diversity, keeps nobody else waiting.
         """
+        import asyncio
+
+        from colbert_rag.coalescing import Coalescer
+
         check_queries([query])
         self._answers.check_usable()
         if terms.config.diversity or isinstance(terms.chosen, FunctionFilter):

@@ -948,3 +948,22 @@ def test_what_is_changed_in_one_hit_shows_in_no_other(new_index: NewIndex):
     one.metadata["list"].append(2)
     one.extra["list"].append(2)
     assert other.metadata == other.extra == {"list": [1]}
+
+
+def test_a_search_with_given_vectors_loads_nothing_that_makes_its_first_answer_late(tmp_path: Path) -> None:
+    """A fresh process needs numba; it needs no model, no event loop and no library for tables."""
+    encoder = HashEncoder(dim=8)
+    with Index.create(tmp_path / "index", encoder, exact_tokens=30) as index:
+        index.add([Document(f"d{n}", f"text {n} of many words") for n in range(20)])
+        assert index.info().is_compressed
+        expected = [hit.id for hit in index.search("text 7")]
+    np.save(tmp_path / "query.npy", encoder.encode_queries(["text 7"])[0])
+    code = (
+        "import sys, numpy as np; from colbert_rag import Index; "
+        f"index = Index.open({str(tmp_path / 'index')!r}); "
+        f"[hits] = index.search_vectors([np.load({str(tmp_path / 'query.npy')!r})]); "
+        "late = 'torch transformers sentence_transformers tokenizers faiss rich typer asyncio'.split(); "
+        "print([hit.id for hit in hits], sorted({*late, 'colbert_rag.encoder'} & sys.modules.keys()))"
+    )
+    output = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert output == f"{expected} []\n"

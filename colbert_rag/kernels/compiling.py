@@ -1,4 +1,4 @@
-"""How kernels are compiled: when they are imported, for given types, without the GIL.
+"""How kernels are compiled: at the first call, for given types, without the GIL.
 
 Callers split documents over threads; a kernel itself is serial, so that concurrent searches never
 meet in a shared pool (numba's portable one aborts the process when two threads enter it).
@@ -7,13 +7,20 @@ All indices are unsigned: a signed index costs a wrap-around test at every acces
 
 from __future__ import annotations
 
+import functools
+import logging
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import numba as nb
 from numba import types as t
+from numba.np.numpy_support import as_dtype
 
-__all__ = ["IDS", "RANGE", "kernel", "read", "written"]
+__all__ = ["IDS", "RANGE", "Kernel", "kernel", "read", "written"]
+
+_log = logging.getLogger(__name__)
 
 
 def read(dtype: Any, ndim: int) -> Any:
@@ -26,17 +33,82 @@ def written(dtype: Any, ndim: int) -> Any:
     return t.Array(dtype, ndim, "C")
 
 
-def kernel(*signatures: Any, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Compile now, keep the machine code on disk where a folder for that can be written."""
+class Kernel:
+    """A function for the types of its signatures and no others; the first call of each makes its machine code ready.
 
-    def compile_now(function: Callable[..., Any]) -> Callable[..., Any]:
-        try:
-            compiled: Any = nb.njit(list(signatures), nogil=True, cache=True, **options)(function)
-        except RuntimeError:  # numba finds no folder to keep its cache in
-            compiled = nb.njit(list(signatures), nogil=True, **options)(function)
-        return compiled  # type: ignore[no-any-return]
+    A search needs few of the signatures that there are, and every one costs milliseconds to load and about a second
+    to compile. Any number of threads may make the first call.
 
-    return compile_now
+    Args:
+        function: What is compiled.
+        signatures: At least one; they differ in the element type of one array and nothing else.
+        options: Further options of ``numba.njit``.
+    """
+
+    def __init__(self, function: Callable[..., Any], signatures: tuple[Any, ...], options: dict[str, Any]) -> None:
+        functools.update_wrapper(self, function)
+        self._function, self._options = function, options
+        places = zip(*(signature.args for signature in signatures), strict=True)
+        self._varying = next((n for n, types in enumerate(places) if len(set(types)) > 1), None)
+        self._signatures = {self._kind(signature.args): signature for signature in signatures}
+        self._compiled: dict[Any, Callable[..., Any]] = {}
+        self._guard = threading.Lock()
+
+    def __call__(self, *args: Any) -> Any:
+        """Run it; TypeError for arguments of other types than its signatures name."""
+        kind = None if self._varying is None else args[self._varying].dtype
+        return (self._compiled.get(kind) or self._made_ready(kind))(*args)
+
+    def make_ready(self) -> None:
+        """Load or compile all signatures now."""
+        for kind in self._signatures:
+            self._made_ready(kind)
+
+    def _kind(self, types: tuple[Any, ...]) -> Any:
+        return None if self._varying is None else as_dtype(types[self._varying].dtype)
+
+    def _made_ready(self, kind: Any) -> Callable[..., Any]:
+        with self._guard:
+            if kind not in self._compiled:
+                self._compiled[kind] = _machine_code(self._function, self._signature(kind), self._options)
+            return self._compiled[kind]
+
+    def _signature(self, kind: Any) -> Any:
+        if kind not in self._signatures:
+            taken = " or ".join(map(str, self._signatures))
+            msg = f"{self._function.__name__}: argument {self._varying} is an array of {kind}, expected {taken}"
+            raise TypeError(msg)
+        return self._signatures[kind]
+
+
+def kernel(*signatures: Any, **options: Any) -> Callable[[Callable[..., Any]], Kernel]:
+    """Compile at the first call, keep the machine code on disk where a folder for that can be written."""
+    return lambda function: Kernel(function, signatures, options)
+
+
+def _machine_code(function: Callable[..., Any], signature: Any, options: dict[str, Any]) -> Callable[..., Any]:
+    """From numba's cache, or compiled anew: a cache is a gain in time and never a reason to fail."""
+    begin = time.perf_counter()
+    try:
+        compiled: Any = nb.njit(signature, nogil=True, cache=True, **options)(function)
+    except Exception as err:
+        compiled = nb.njit(signature, nogil=True, **options)(function)
+        # numba's own RuntimeError names the function, and would be said once for each
+        _say_not_kept("no folder can be written" if isinstance(err, RuntimeError) else f"{type(err).__name__}: {err}")
+    if compiled.stats.cache_misses:
+        spent = time.perf_counter() - begin
+        _log.info("compiled %s in %.1f s; kept in %s", function.__name__, spent, compiled.stats.cache_path)
+    return compiled  # type: ignore[no-any-return]
+
+
+@functools.cache
+def _say_not_kept(reason: str) -> None:
+    """Warn, once for each reason."""
+    _log.warning(
+        "Compiled kernels cannot be kept or read back, so every process compiles them anew, which takes seconds: %s. "
+        "Set NUMBA_CACHE_DIR to a folder that this user can write and nobody else.",
+        reason,
+    )
 
 
 # types of a centroid id

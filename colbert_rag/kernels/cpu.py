@@ -1,5 +1,7 @@
 """The kernels of ``reference.py`` for processors, in numba."""
 
+from __future__ import annotations
+
 from colbert_rag.kernels.dense import dot_scores, dot_table
 from colbert_rag.kernels.inverted import best_centroids, fill_lists, list_sizes, probe
 from colbert_rag.kernels.quantising import complete, round_each
@@ -15,6 +17,7 @@ __all__ = [
     "dot_table",
     "fill_lists",
     "list_sizes",
+    "make_ready",
     "probe",
     "residual_scores",
     "residual_table",
@@ -22,3 +25,25 @@ __all__ = [
     "round_on_trellis",
     "score_table",
 ]
+
+_KERNELS = (
+    approximate_scores,
+    best_centroids,
+    complete,
+    dot_scores,
+    dot_table,
+    fill_lists,
+    list_sizes,
+    probe,
+    residual_scores,
+    residual_table,
+    round_each,
+    round_on_trellis,
+    score_table,
+)
+
+
+def make_ready() -> None:
+    """Load or compile all kernels for all types now: before a process forks, or where time or memory is measured."""
+    for kernel in _KERNELS:
+        kernel.make_ready()

@@ -153,7 +153,7 @@ def check_create_options(encoder: object, dim: object, bits: object, *thresholds
     if encoder is not None and dim is not None:
         msg = "Index.create takes an encoder or dim, not both: an encoder brings its own dimension."
         raise InvalidQueryError(msg)
-    if bits not in (1, 2, 4, 8):
+    if not is_int(bits, 1, 8) or bits not in (1, 2, 4, 8):
         msg = f"bits must be 1, 2, 4 or 8, found {bits!r}."
         raise InvalidQueryError(msg)
     if dim is not None and not is_int(dim, 1, 1024):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 
 import pytest
 from children import fork, join
@@ -154,27 +153,3 @@ def test_an_index_opened_for_reading_only_creates_nothing_that_stays(tmp_path):
         with pytest.raises(ReadOnlyIndexError, match="Open it without read_only"):
             index.delete(["d0"])
     assert content(tmp_path / "index") == before
-
-
-def test_kernels_are_compiled_where_no_folder_takes_their_machine_code(tmp_path, read_only_mount):
-    """A package and a home that cannot be written, as in a container: slow the first time, and no error."""
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "kernels_elsewhere.py").write_text(
-        "from numba import int64\n"
-        "from colbert_rag.kernels.compiling import kernel\n"
-        "@kernel(int64(int64))\n"
-        "def twice(n):\n"
-        "    return 2 * n\n"
-        "print(twice(21), twice._cache.cache_path)\n"
-    )
-    site = read_only_mount(tmp_path / "site")
-    path = os.pathsep.join([str(site), *map(str, sys.path)])
-    done = subprocess.run(
-        [sys.executable, "-c", "import kernels_elsewhere"],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env=os.environ | {"HOME": str(site), "XDG_CACHE_HOME": str(site), "PYTHONPATH": path},
-    )
-    assert (done.stdout, done.stderr) == ("42 None\n", "")

@@ -71,7 +71,9 @@ def _serve() -> None:
 def _warm_up() -> None:
     import faiss  # noqa: F401
 
-    import colbert_rag.kernels.cpu  # noqa: F401
+    from colbert_rag.kernels import cpu
+
+    cpu.make_ready()
 
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)
 

@@ -77,6 +77,8 @@ class TestOptions:
         [
             ((object(), 4, 4), "takes an encoder or dim, not both"),
             ((None, 4, 3), "bits must be 1, 2, 4 or 8, found 3"),
+            ((None, 4, 4.0), "bits must be 1, 2, 4 or 8, found 4.0"),
+            ((None, 4, True), "bits must be 1, 2, 4 or 8, found True"),
             ((None, 4, "4"), "found '4'"),
             ((None, 0, 4), "dim must be an int from 1 to 1,024, found 0"),
             ((None, 1_025, 4), "found 1025"),
