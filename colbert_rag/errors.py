@@ -19,6 +19,7 @@
     ├── ModelNotFoundError     (FileNotFoundError)
     ├── ModelUnsupportedError  (ValueError)     a model that this library cannot use
     ├── CorpusFormatError      (ValueError)     a corpus, queries or qrels file cannot be read
+    ├── InvalidTrainingError   (ValueError)     settings, pairs or examples of a training are refused
     └── MissingDependencyError (ImportError)    an optional package is not installed
 
 Each also inherits the built-in class that a caller would think of, so ``except ValueError`` works.
@@ -39,6 +40,7 @@ __all__ = [
     "InvalidDocumentError",
     "InvalidFilterError",
     "InvalidQueryError",
+    "InvalidTrainingError",
     "InvalidVectorsError",
     "MissingDependencyError",
     "ModelMismatchError",
@@ -128,6 +130,10 @@ class ModelUnsupportedError(ColbertRagError, ValueError):
 
 class CorpusFormatError(ColbertRagError, ValueError):
     """A corpus, queries or qrels file cannot be read."""
+
+
+class InvalidTrainingError(ColbertRagError, ValueError):
+    """Settings, pairs or examples of a training are refused; nothing was trained."""
 
 
 class MissingDependencyError(ColbertRagError, ImportError):

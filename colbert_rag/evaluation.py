@@ -15,7 +15,16 @@ from colbert_rag.types import Hit, Progress
 if TYPE_CHECKING:
     from ir_measures.measures import Measure
 
-__all__ = ["DEFAULT_METRICS", "Ranking", "TimedRun", "check_metrics", "evaluate", "overlap", "timed_run"]
+__all__ = [
+    "DEFAULT_METRICS",
+    "Ranking",
+    "TimedRun",
+    "check_metrics",
+    "evaluate",
+    "evaluate_each",
+    "overlap",
+    "timed_run",
+]
 
 Ranking: TypeAlias = Sequence[tuple[str, float]] | Mapping[str, float]
 """Documents of one query with scores: in rank order, or as a mapping, which is ranked by score."""
@@ -63,14 +72,41 @@ def evaluate(
         >>> evaluate({"q": [("b", 2.0), ("a", 1.5)]}, {"q": {"a": 1}}, ["RR@10", "R@10"])
         {'RR@10': 0.5, 'R@10': 1.0}
     """
-    ir_measures = _require_ir_measures()
-    if not any(qrels.values()):
-        raise InvalidQueryError("there is nothing to evaluate: no query has a judgement")
     measures = check_metrics(metrics)
-    scores = {query_id: _scores_by_rank(query_id, ranking) for query_id, ranking in run.items()}
-    judged = {query_id: dict(documents) for query_id, documents in qrels.items() if documents}
-    means = ir_measures.calc_aggregate(list(measures.values()), judged, scores)
+    means = _require_ir_measures().calc_aggregate(list(measures.values()), *_judged_and_ranked(run, qrels))
     return {name: float(means[measure]) for name, measure in measures.items()}
+
+
+def evaluate_each(
+    run: Mapping[str, Ranking],
+    qrels: Mapping[str, Mapping[str, int]],
+    metrics: Sequence[str] = DEFAULT_METRICS,
+) -> dict[str, dict[str, float]]:
+    """Like ``evaluate``, but the value of every judged query, for a paired test.
+
+    Returns:
+        Metric name, as it was given -> query id -> value.
+
+    Example:
+        >>> run = {"q": [("b", 2.0), ("a", 1.5)]}
+        >>> evaluate_each(run, {"q": {"a": 1}, "r": {"b": 1}}, ["RR@10"])
+        {'RR@10': {'q': 0.5, 'r': 0.0}}
+    """
+    measures = check_metrics(metrics)
+    judged, ranked = _judged_and_ranked(run, qrels)
+    values = {measure: dict.fromkeys(judged, 0.0) for measure in measures.values()}
+    for each in _require_ir_measures().iter_calc(list(measures.values()), judged, ranked):
+        values[each.measure][each.query_id] = float(each.value)
+    return {name: values[measure] for name, measure in measures.items()}
+
+
+def _judged_and_ranked(
+    run: Mapping[str, Ranking], qrels: Mapping[str, Mapping[str, int]]
+) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, float]]]:
+    judged = {query_id: dict(documents) for query_id, documents in qrels.items() if documents}
+    if not judged:
+        raise InvalidQueryError("there is nothing to evaluate: no query has a judgement")
+    return judged, {query_id: _scores_by_rank(query_id, ranking) for query_id, ranking in run.items()}
 
 
 def check_metrics(names: Sequence[str]) -> dict[str, Measure]:

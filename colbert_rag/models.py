@@ -83,7 +83,7 @@ def check_model_is_there(folder: Path, record: Mapping[str, JsonValue]) -> None:
         ModelNotFoundError: the index remembers its model by a folder, which is not there.
     """
     place = Path(str(record.get("model")))
-    if place.is_absolute() and not place.is_dir():
+    if place.is_absolute() and not place.exists():
         msg = (
             f"{folder}: the index was built with the model in {place}, which is not there. If it was moved, name its "
             f"new place: Index.open(path, 'folder')."

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from colbert_rag.errors import InvalidQueryError
-from colbert_rag.evaluation import DEFAULT_METRICS, evaluate, overlap, timed_run
+from colbert_rag.evaluation import DEFAULT_METRICS, evaluate, evaluate_each, overlap, timed_run
 from colbert_rag.types import Hit
 
 DOCUMENTS = [f"d{n}" for n in range(12)]
@@ -90,3 +90,19 @@ def test_a_timed_run_holds_every_ranking_and_the_median_time():
     run = timed_run(search, {query: query for query in pauses})
     assert run.rankings == {query: [("b", 2.0), ("a", 2.0)] for query in pauses}
     assert 20 <= run.median_ms < 200
+
+
+@given(runs=st.lists(st.tuples(RANKINGS, JUDGED), min_size=1, max_size=3))
+def test_the_values_of_each_query_equal_their_definitions(runs):
+    run = {f"q{n}": [(document_id, 1.0) for document_id in ids] for n, (ids, _) in enumerate(runs)}
+    qrels = {f"q{n}": judged for n, (_, judged) in enumerate(runs)}
+    expected = {f"q{n}": reference(ids, judged) for n, (ids, judged) in enumerate(runs)}
+    for name, values in evaluate_each(run, qrels).items():
+        assert values == pytest.approx({query_id: each[name] for query_id, each in expected.items()})
+
+
+def test_a_judged_query_that_the_run_lacks_has_the_value_zero_and_one_without_judgements_none():
+    run = {"judged": [("a", 1.0)], "other": [("b", 1.0)]}
+    assert evaluate_each(run, {"judged": {"a": 1}, "absent": {"a": 1}, "other": {}}, ["R@10"]) == {
+        "R@10": {"judged": 1.0, "absent": 0.0}
+    }

@@ -23,7 +23,7 @@ LAYERS = {
         *("writing", "ingest", "merging", "inspection", "verifying", "backup", "restoring", "attempts"),
         *("asking", "coalescing", "selection", "answers", "rankings", "evidence", "context", "explaining"),
     },
-    4: {"cli", "readers", "report", "evaluation", "demo", "__main__"},
+    4: {"cli", "readers", "report", "evaluation", "significance", "training", "demo", "__main__"},
 }
 LAYER_OF = {part: layer for layer, parts in LAYERS.items() for part in parts}
 # the package itself only re-exports: it may name any layer, and no module may import it

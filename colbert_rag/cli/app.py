@@ -10,7 +10,9 @@ from colbert_rag.cli.demo import demo
 from colbert_rag.cli.evaluating import evaluate_index
 from colbert_rag.cli.explaining import explain_hits
 from colbert_rag.cli.indexing import index_files
+from colbert_rag.cli.mining import mine_negatives
 from colbert_rag.cli.searching import search_index
+from colbert_rag.cli.training import train_model
 from colbert_rag.cli.upkeep import backup, compact, info, restore, verify
 from colbert_rag.version import __version__
 
@@ -28,11 +30,13 @@ app.command("index")(index_files)
 app.command("search")(search_index)
 app.command("explain")(explain_hits)
 app.command("eval")(evaluate_index)
+app.command("mine")(mine_negatives)
 app.command("info")(info)
 app.command("verify")(verify)
 app.command("compact")(compact)
 app.command("backup")(backup)
 app.command("restore")(restore)
+app.command("train")(train_model)
 app.command("demo")(demo)
 
 

@@ -19,7 +19,7 @@ from colbert_rag.types import Progress
 if TYPE_CHECKING:
     from colbert_rag import Index
 
-__all__ = ["index_files"]
+__all__ = ["index_files", "report_skipped"]
 
 # often enough to lose little at an interrupt, seldom enough to keep segments few
 COMMIT_EVERY = 10_000
@@ -75,7 +75,7 @@ def index_files(
     elif not quiet:
         say(f"{into}: {counted(n_added, 'document')} written in {seconds:.1f} s; {n_documents:,} in the index")
     if not as_json:
-        _report_skipped(corpus.skipped)
+        report_skipped(corpus.skipped)
 
 
 def _open_or_create(path: Path, model: str | None, **options: int | None) -> Index:
@@ -112,7 +112,8 @@ def _add(index: Index, corpus: Corpus, is_upsert: bool, progress: Progress | Non
         raise typer.Exit(130) from error
 
 
-def _report_skipped(skipped: list[SkippedFile]) -> None:
+def report_skipped(skipped: list[SkippedFile]) -> None:
+    """Say which files gave no document."""
     if not skipped:
         return
     say(f"left out: {counted(len(skipped), 'file')}")

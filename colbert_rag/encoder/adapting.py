@@ -27,7 +27,16 @@ if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.base.modules import Transformer
 
-__all__ = ["adapt", "as_late_interaction", "draw_sample", "fit", "principal_axes"]
+__all__ = [
+    "adapt",
+    "as_late_interaction",
+    "check_target",
+    "draw_sample",
+    "fit",
+    "load_whole",
+    "principal_axes",
+    "project",
+]
 
 CHUNK = 64  # documents encoded at a time
 
@@ -56,23 +65,58 @@ def adapt(
         StorageError: the folder cannot be written.
     """
     folder = Path(path).expanduser().resolve()
-    _check_target(folder)
+    check_target(folder)
     _check_request(texts, dim, max_tokens)
     name = BUILTIN if model is None else _checked_name(model)
-    if name == BUILTIN:
-        transformer, prompts = load_backbone(local_files_only=local_files_only), {"query": "", "document": ""}
-    else:
-        transformer, prompts = load_plain(Checkpoint(name, revision, trust_remote_code, local_files_only, token))
+    checkpoint = Checkpoint(name, revision, trust_remote_code, local_files_only, token)
+    _write(project(checkpoint, texts, dim, device=device, max_tokens=max_tokens, progress=progress), folder)
+
+
+def project(
+    checkpoint: Checkpoint,
+    texts: Sequence[str],
+    dim: int | None,
+    *,
+    device: str | None = None,
+    max_tokens: int = 200_000,
+    progress: Progress | None = None,
+) -> MultiVectorEncoder:
+    """Make a plain encoder a late-interaction model, in memory; see ``Encoder.adapt``.
+
+    Raises:
+        InvalidDocumentError: the texts are too few for ``dim`` axes.
+        ModelNotFoundError: the model cannot be found.
+        ModelUnsupportedError: the model is no text encoder, or a late-interaction model already.
+    """
+    transformer, prompts = load_whole(checkpoint)
     plain = as_late_interaction(transformer, prompts, device)
     token_model = TokenModel(plain)
+    if dim is None or dim >= token_model.dim:
+        return plain
+    # "auto" is measured: two runs could differ in it, and so in the weights that they write
+    encoder = Encoder(plain, precision="float32")
+    projection = fit(encoder, draw_sample(token_model, texts, max_tokens), dim, progress)
+    return as_late_interaction(transformer, prompts, device, projection)
+
+
+def load_whole(checkpoint: Checkpoint) -> tuple[Transformer, dict[str, str]]:
+    """Load a plain encoder, or the built-in model's backbone, set to read all that its positions allow.
+
+    Returns:
+        The backbone, and the prompts by the names "query" and "document".
+
+    Raises:
+        ModelNotFoundError: the model cannot be found.
+        ModelUnsupportedError: the model is no text encoder, or a late-interaction model already.
+    """
+    if checkpoint.name == BUILTIN:
+        transformer = load_backbone(local_files_only=checkpoint.local_files_only)
+        prompts = {"query": "", "document": ""}
+    else:
+        transformer, prompts = load_plain(checkpoint)
     # sentence-embedding models are cut far below what their position table holds
-    transformer.max_seq_length = token_model.context
-    if dim is not None and dim < token_model.dim:
-        # "auto" is measured: two runs could differ in it, and so in the weights that they write
-        encoder = Encoder(plain, precision="float32")
-        projection = fit(encoder, draw_sample(token_model, texts, max_tokens), dim, progress)
-        plain = as_late_interaction(transformer, prompts, device, projection)
-    _write(plain, folder)
+    transformer.max_seq_length = TokenModel(as_late_interaction(transformer, prompts)).context
+    return transformer, prompts
 
 
 def draw_sample(model: TokenModel, texts: Sequence[str], max_tokens: int) -> list[str]:
@@ -177,7 +221,12 @@ def as_late_interaction(
     return MultiVectorEncoder(modules=modules, prompts=prompts, device=device)
 
 
-def _check_target(folder: Path) -> None:
+def check_target(folder: Path) -> None:
+    """Refuse a folder for a model that is neither new nor empty.
+
+    Raises:
+        IndexExistsError: something is there.
+    """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise IndexExistsError(
             f"{folder}: exists and is not an empty folder. Choose another path for the model, or load what is there "

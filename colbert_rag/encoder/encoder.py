@@ -15,7 +15,7 @@ from colbert_rag.encoder.batching import plan_batches, run_with_backoff
 from colbert_rag.encoder.builtin import BUILTIN, load_builtin
 from colbert_rag.encoder.documents import assemble, split
 from colbert_rag.encoder.fingerprint import describe
-from colbert_rag.encoder.loading import Checkpoint, load_checkpoint, located, set_query_length
+from colbert_rag.encoder.loading import Checkpoint, is_delta, load_checkpoint, located, set_query_length
 from colbert_rag.encoder.precision import Precision
 from colbert_rag.encoder.query_cache import QueryCache
 from colbert_rag.encoder.query_tokens import query_labels
@@ -49,7 +49,8 @@ class Encoder:
     around one ``MultiVectorEncoder`` object do not share that lock: make one encoder and share it.
 
     Args:
-        model: A hub name, a folder, or a loaded ``MultiVectorEncoder``; None for the built-in model.
+        model: A hub name, a folder, the ``.safetensors`` file of a delta (``colbert_rag.encoder.delta``), or a loaded
+            ``MultiVectorEncoder``; None for the built-in model.
         device: ``"cpu"``, ``"cuda"``, ...; None for the best there is.
         dim: Leading dimensions that are kept, vectors normalised again: for models trained that way,
             and for the built-in model, whose dimensions are ordered by weight.
@@ -344,6 +345,11 @@ class Encoder:
         )
         if self._name == BUILTIN:
             model = load_builtin(settings.device, local_files_only=settings.local_files_only)
+        elif is_delta(self.name):
+            # a delta's base is loaded as adapting does, which encodes with an Encoder
+            from colbert_rag.encoder.delta import load_delta
+
+            model = load_delta(self.name, settings.device, local_files_only=settings.local_files_only)
         else:
             model = load_checkpoint(checkpoint, settings.device)
         if settings.query_length is not None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Checkpoint",
     "explained",
+    "is_delta",
     "is_late_interaction",
     "load_checkpoint",
     "located",
@@ -116,13 +117,18 @@ def explained(checkpoint: Checkpoint, hint: str = "") -> Iterator[None]:
 
 
 def located(name: str) -> str:
-    """A folder of that name as an absolute path, as an index is opened again from other working directories.
+    """A folder or a delta of that name as an absolute path, as an index is opened again from other working directories.
 
     Any other name comes back as it is: it is one of the hub.
     """
     # not Path.expanduser, which raises where there is no such user
     folder = Path(os.path.expanduser(name))  # noqa: PTH111
-    return str(folder.resolve()) if folder.is_dir() else name
+    return str(folder.resolve()) if folder.is_dir() or (is_delta(name) and folder.is_file()) else name
+
+
+def is_delta(name: str) -> bool:
+    """Whether a name is that of a delta's file, and not of a folder or a model on the hub."""
+    return name.endswith(".safetensors")
 
 
 def set_query_length(model: MultiVectorEncoder, length: int) -> None:

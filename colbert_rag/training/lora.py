@@ -1,0 +1,80 @@
+"""Low-rank adapters in the backbone, by peft; merged when the training is over."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import LoraLayer
+
+from colbert_rag.encoder.loading import text_transformer
+from colbert_rag.errors import ModelUnsupportedError
+
+if TYPE_CHECKING:
+    from sentence_transformers import MultiVectorEncoder
+
+__all__ = ["LoraAdapter"]
+
+_ADAPTER = "default"
+_ALPHA_PER_RANK = 2  # of the low-rank product, so that the rank leaves the size of its steps alone
+
+
+class LoraAdapter:
+    """Low-rank matrices beside every linear layer of a model's backbone (LoRA, arXiv 2106.09685).
+
+    The layers are replaced in place: the model computes with the adapter until it is merged.
+
+    Args:
+        model: Its backbone is frozen, all but the matrices.
+        rank: Of each matrix.
+        seed: Of their initial values.
+
+    Raises:
+        ModelUnsupportedError: the backbone has no linear layers that could take an adapter.
+    """
+
+    def __init__(self, model: MultiVectorEncoder, rank: int, seed: int) -> None:
+        config = LoraConfig(
+            r=rank, lora_alpha=_ALPHA_PER_RANK * rank, target_modules="all-linear", exclude_modules=r".*pooler.*"
+        )
+        self._backbone = text_transformer(model).auto_model
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            try:
+                self._peft: Any = _injected(self._backbone, config)
+            except ValueError as error:
+                raise ModelUnsupportedError(
+                    f"No adapter can be put into this backbone ({error}). Train all weights: rank=None."
+                ) from error
+
+    @property
+    def scaling(self) -> float:
+        """What the product of the matrices is multiplied with."""
+        return float(_ALPHA_PER_RANK)
+
+    def matrices(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Name of a weight of the plain backbone ``(m, n)`` -> A ``(r, n)`` and B ``(m, r)``."""
+        return {
+            f"{name}.weight": (_weight(layer.lora_A), _weight(layer.lora_B))
+            for name, layer in self._backbone.named_modules()
+            if isinstance(layer, LoraLayer)
+        }
+
+    def merge(self) -> None:
+        """Add the product of the matrices to the weights, and put the plain layers back."""
+        self._peft.merge_and_unload()
+        self._backbone.requires_grad_(True)
+
+
+def _weight(matrices: Any) -> torch.Tensor:
+    weight: torch.Tensor = matrices[_ADAPTER].weight
+    return weight
+
+
+def _injected(backbone: Any, config: LoraConfig) -> Any:
+    with warnings.catch_warnings():
+        # peft asks for an attribute that transformers has renamed
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        return get_peft_model(backbone, config)

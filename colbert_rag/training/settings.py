@@ -1,0 +1,148 @@
+"""What a user may set for a training, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Literal, TypeAlias, get_args
+
+from colbert_rag.encoder.builtin import BUILTIN
+from colbert_rag.errors import InvalidTrainingError
+
+__all__ = ["LOSSES", "LossName", "TrainingSettings"]
+
+LossName: TypeAlias = Literal["in-batch", "cached", "pairwise", "distil", "margin-mse"]
+LOSSES: tuple[LossName, ...] = get_args(LossName)
+
+_WITH_NEGATIVES = ("pairwise", "distil", "margin-mse")
+_WITH_TEACHER = ("distil", "margin-mse")
+_LEAST = {
+    **{"batch_size": 1, "mini_batch_size": 1, "dim": 1, "rounds": 1, "eval_every": 1, "seed": 0},
+    **{"n_held_out": 0, "n_distractors": 0, "query_length": 2, "document_length": 2},
+}
+_NEGATIVES = 7
+_LORA_RATE, _FULL_RATE = 5e-4, 2e-5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSettings:
+    """How a model is trained.
+
+    Attributes:
+        base: ``"builtin"``, a hub name or a folder: a late-interaction model, or a plain text encoder, which gets a
+            projection fitted to the positives first, as ``Encoder.adapt`` does.
+        dim: Dimensions of that projection; a late-interaction model keeps its own.
+        loss: "in-batch": softmax over all documents of a batch. "cached": the same with gradient caching, for batches
+            larger than memory. "pairwise": softmax over the positive and one negative (ColBERT, arXiv 2004.12832,
+            section 3.3). "distil": KL divergence to a teacher's scores, with the softmax of "in-batch" beside it
+            (ColBERTv2, arXiv 2112.01488). "margin-mse": squared error of the teacher's margins (arXiv 2010.02666).
+            None: "distil" with a teacher, else "in-batch".
+        in_batch_weight: Of the in-batch softmax beside the KL divergence of "distil"; 0 leaves it out.
+        temperature: Scores are divided by it, the teacher's too.
+        teacher: Name of a cross-encoder that scores the examples of each round, or "wide" for MaxSim of a plain base's
+            own token vectors, before any projection; None for no teacher.
+        rounds: How often hard negatives are mined with the model as it is, scored and trained on.
+        n_negatives: Mined hard negatives for each query; 0: the other documents of the batch alone. None: 7 with a
+            loss that needs them or more than one round, else 0.
+        batch_size: Examples in a step.
+        mini_batch_size: Texts that the loss "cached" encodes at a time.
+        learning_rate: The highest; None for 5e-4 with LoRA and 2e-5 without.
+        epochs: Passes over the pairs in each round.
+        max_steps: Steps of each round; None for what ``epochs`` says.
+        rank: Of the LoRA matrices; None to train all weights.
+        matryoshka_dims: Leading dimensions that are trained beside all of them, for ``Encoder(dim=...)``.
+        query_length: Tokens of a query in training; the trained model keeps the base's lengths.
+        document_length: Tokens of a document in training.
+        bf16: Whether to compute in bfloat16.
+        seed: Of all random choices: equal seeds give equal weights on one CPU.
+        n_held_out: Pairs that are held out to evaluate on, at most; never more than a tenth of them.
+        n_distractors: Positives of the training that the held-out queries are searched among, at most.
+        eval_every: Steps between evaluations, and between checkpoints.
+        device: Where it runs; None for the best there is.
+
+    Raises:
+        InvalidTrainingError: a value is not possible, or two of them do not go together.
+    """
+
+    base: str = BUILTIN
+    dim: int = 128
+    loss: LossName | None = None
+    in_batch_weight: float = 1.0
+    temperature: float = 1.0
+    teacher: str | None = None
+    rounds: int = 1
+    n_negatives: int | None = None
+    batch_size: int = 32
+    mini_batch_size: int = 8
+    learning_rate: float | None = None
+    epochs: float = 1.0
+    max_steps: int | None = None
+    rank: int | None = 16
+    matryoshka_dims: tuple[int, ...] = ()
+    query_length: int = 48
+    document_length: int = 256
+    bf16: bool = False
+    seed: int = 0
+    n_held_out: int = 200
+    n_distractors: int = 1000
+    eval_every: int = 100
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            _check_whole(name, getattr(self, name), least)
+        for name, least in (("rank", 1), ("max_steps", 1), ("n_negatives", 0)):
+            if getattr(self, name) is not None:
+                _check_whole(name, getattr(self, name), least)
+        for dim in self.matryoshka_dims:
+            _check_whole("matryoshka_dims", dim, 1)
+        for name in ("temperature", "epochs"):
+            _check_positive(name, getattr(self, name))
+        if self.learning_rate is not None:
+            _check_positive("learning_rate", self.learning_rate)
+        if self.in_batch_weight != 0:
+            _check_positive("in_batch_weight", self.in_batch_weight)
+        self._check_loss()
+
+    def _check_loss(self) -> None:
+        loss = self.loss_name
+        if loss not in LOSSES:
+            raise InvalidTrainingError(f"loss={loss!r} is not known; expected one of {', '.join(LOSSES)}.")
+        if loss in _WITH_NEGATIVES and self.n_negatives == 0:
+            raise InvalidTrainingError(
+                f"The loss {loss!r} compares a positive with hard negatives, and n_negatives is 0. Set it to 1 or more."
+            )
+        if (loss in _WITH_TEACHER) != (self.teacher is not None):
+            wanted = "a teacher's scores, and none is named" if self.teacher is None else "no teacher, and one is named"
+            raise InvalidTrainingError(
+                f"The loss {loss!r} needs {wanted}. Only {' and '.join(_WITH_TEACHER)} learn from a teacher: name one "
+                f"with them, and none with another loss."
+            )
+
+    @property
+    def loss_name(self) -> LossName:
+        """The loss, chosen by whether there is a teacher where none is named."""
+        return self.loss or ("distil" if self.teacher is not None else "in-batch")
+
+    @property
+    def n_mined(self) -> int:
+        """Hard negatives of an example."""
+        if self.n_negatives is not None:
+            return self.n_negatives
+        return _NEGATIVES if self.loss_name in _WITH_NEGATIVES or self.rounds > 1 else 0
+
+    @property
+    def rate(self) -> float:
+        """The highest learning rate."""
+        return self.learning_rate or (_FULL_RATE if self.rank is None else _LORA_RATE)
+
+
+def _check_whole(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
+        raise InvalidTrainingError(f"{name}={value!r} is not possible: a whole number of at least {least} expected.")
+
+
+def _check_positive(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
+        raise InvalidTrainingError(f"{name}={value!r} is not possible: a number above 0 expected.")

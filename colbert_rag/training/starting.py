@@ -1,0 +1,95 @@
+"""The model that a training starts from, and what of it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from colbert_rag.encoder.adapting import project
+from colbert_rag.encoder.builtin import BUILTIN, load_builtin
+from colbert_rag.encoder.delta import BaseModel, base_digest, projections, save_delta
+from colbert_rag.encoder.loading import Checkpoint, is_late_interaction, load_checkpoint, located, without_progress_bars
+from colbert_rag.training.lora import LoraAdapter
+from colbert_rag.training.settings import TrainingSettings
+from colbert_rag.types import Progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sentence_transformers import MultiVectorEncoder
+
+__all__ = ["Trainee"]
+
+
+class Trainee:
+    """A model in training: its base, the adapter in it, and the weights that change.
+
+    Args:
+        settings: Name the base, and how it is trained.
+        texts: That a plain base's projection is fitted to.
+        progress: Called as ``progress("fit", done, total)`` while it is.
+
+    Raises:
+        InvalidDocumentError: the texts are too few for a projection.
+        ModelNotFoundError: the base cannot be found.
+        ModelUnsupportedError: the base is no text encoder.
+    """
+
+    def __init__(self, settings: TrainingSettings, texts: Sequence[str], progress: Progress | None = None) -> None:
+        checkpoint = Checkpoint(located(settings.base))
+        is_plain = checkpoint.name != BUILTIN and not is_late_interaction(checkpoint)
+        self.model = _load(checkpoint, is_plain, settings, texts, progress)
+        self.base = BaseModel(checkpoint.name, base_digest(self.model), is_plain)
+        self._adapter = None if settings.rank is None else LoraAdapter(self.model, settings.rank, settings.seed)
+        for _, linear in projections(self.model):
+            linear.requires_grad_(True)
+
+    @property
+    def trained(self) -> dict[str, torch.nn.Parameter]:
+        """The weights that change, by name."""
+        return {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
+
+    def finish(self, delta: Path | None = None) -> None:
+        """Make the model plain again: the adapter becomes part of the weights.
+
+        What a delta holds is rounded to float16 first, so that the model and its delta are the same.
+
+        Args:
+            delta: Where the delta is written; None for none. Without an adapter there is none.
+        """
+        if self._adapter is None:
+            return
+        with torch.no_grad():
+            for weight in self.trained.values():
+                weight.copy_(weight.half())
+        if delta is not None:
+            save_delta(delta, self.base, self._adapter.matrices(), self._adapter.scaling, self.model)
+        self._adapter.merge()
+        self._adapter = None
+
+    def save(self, folder: Path) -> None:
+        """Write the finished model in sentence-transformers' format."""
+        assert self._adapter is None
+        backend = getattr(self.model.tokenizer, "backend_tokenizer", None)
+        if backend is not None:
+            # it remembers the lengths of its last batch, and would be saved with them
+            backend.no_truncation()
+            backend.no_padding()
+        with without_progress_bars():
+            self.model.save(str(folder), create_model_card=False)
+
+
+def _load(
+    checkpoint: Checkpoint,
+    is_plain: bool,
+    settings: TrainingSettings,
+    texts: Sequence[str],
+    progress: Progress | None,
+) -> MultiVectorEncoder:
+    if checkpoint.name == BUILTIN:
+        return load_builtin(settings.device)
+    if is_plain:
+        return project(checkpoint, texts, settings.dim, device=settings.device, progress=progress)
+    return load_checkpoint(checkpoint, settings.device)

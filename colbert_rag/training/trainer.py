@@ -1,0 +1,196 @@
+"""One round of training, by sentence-transformers' trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from sentence_transformers import MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments
+from transformers import PrinterCallback, TrainerState
+
+from colbert_rag.encoder.token_model import TokenModel
+from colbert_rag.training.batches import Apart, ApartBatchSampler, keep_apart
+from colbert_rag.training.examples import Example, to_dataset
+from colbert_rag.training.interrupting import InterruptFlag, deferred_interrupt
+from colbert_rag.training.losses import make_loss
+from colbert_rag.training.pairs import Pair
+from colbert_rag.training.settings import TrainingSettings
+from colbert_rag.training.starting import Trainee
+from colbert_rag.training.watching import METRICS, HeldOutEvaluator, Watcher
+from colbert_rag.types import Progress
+
+__all__ = ["Round", "load_weights", "save_weights", "train_round"]
+
+_WEIGHTS = "trained.safetensors"
+_STATE = "trainer_state.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round of training learns from, and where it keeps its checkpoints.
+
+    Attributes:
+        number: From 1.
+        examples: All of the round.
+        pairs: All that is known of which passage answers which query.
+        passage_of: Text -> passage.
+        folder: Of the checkpoints.
+    """
+
+    number: int
+    examples: Sequence[Example]
+    pairs: Sequence[Pair]
+    passage_of: Mapping[str, int]
+    folder: Path
+
+
+class _Trainer(MultiVectorEncoderTrainer):
+    """Batches that keep answers apart, and checkpoints that hold only what is trained."""
+
+    def __init__(self, trainee: Trainee, apart: Sequence[Apart], **options: Any) -> None:
+        # before the base class, which builds its loaders with it
+        self._trainee, self._apart = trainee, apart
+        super().__init__(model=trainee.model, **options)
+
+    def get_batch_sampler(self, dataset: Any, batch_size: int, *_: Any, **__: Any) -> ApartBatchSampler:
+        return ApartBatchSampler(self._apart, batch_size, self.args.seed)
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """The card is ours, of what this run measured."""
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        assert output_dir is not None
+        save_weights(self._trainee, Path(output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        load_weights(self._trainee, Path(resume_from_checkpoint))
+
+
+def train_round(
+    trainee: Trainee,
+    work: Round,
+    settings: TrainingSettings,
+    evaluator: HeldOutEvaluator | None,
+    progress: Progress | None = None,
+) -> list[dict[str, float]]:
+    """Train on the examples of a round; where a checkpoint of it is, go on from there.
+
+    With an evaluator the best weights of those that it measured are kept, else the last.
+
+    Args:
+        trainee: Changed in place.
+        work: The round.
+        settings: How.
+        evaluator: Measures the model as it is trained.
+        progress: Called as ``progress("train, round 1", done, total)``, both in steps.
+
+    Returns:
+        What was logged: ``step`` with ``loss``, or with a metric.
+
+    Raises:
+        InvalidTrainingError: examples differ in their number of documents, or a leading dimension is not possible.
+        KeyboardInterrupt: there was an interrupt; a checkpoint was saved after the step.
+    """
+    checkpoint = _last_checkpoint(work.folder)
+    if checkpoint is not None:
+        state = TrainerState.load_from_json(str(checkpoint / _STATE))
+        if state.global_step >= state.max_steps:
+            load_weights(trainee, Path(state.best_model_checkpoint or checkpoint))
+            return _log(state)
+    with deferred_interrupt() as interrupt:
+        trainer = _trainer(trainee, work, settings, evaluator, progress, interrupt)
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    return _log(trainer.state)
+
+
+def _trainer(
+    trainee: Trainee,
+    work: Round,
+    settings: TrainingSettings,
+    evaluator: HeldOutEvaluator | None,
+    progress: Progress | None,
+    interrupt: InterruptFlag,
+) -> _Trainer:
+    trainer = _Trainer(
+        trainee,
+        keep_apart(work.examples, work.pairs, work.passage_of),
+        train_dataset=to_dataset(work.examples),
+        args=_arguments(trainee, work, settings, evaluator is not None),
+        loss=make_loss(trainee.model, settings),
+        evaluator=evaluator,
+        callbacks=[Watcher(f"train, round {work.number}", progress, interrupt, evaluator is not None)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def save_weights(trainee: Trainee, folder: Path) -> None:
+    """Write the weights that are trained, and no others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: weight.detach().cpu().contiguous() for name, weight in trainee.trained.items()}
+    save_file(tensors, folder / _WEIGHTS)
+
+
+def load_weights(trainee: Trainee, folder: Path) -> None:
+    """Take over the weights that ``save_weights`` wrote."""
+    tensors = load_file(folder / _WEIGHTS)
+    assert tensors.keys() == trainee.trained.keys()
+    for name, weight in trainee.trained.items():
+        weight.data.copy_(tensors[name])
+
+
+def _arguments(
+    trainee: Trainee, work: Round, settings: TrainingSettings, is_evaluated: bool
+) -> MultiVectorEncoderTrainingArguments:
+    best: dict[str, Any] = {
+        "eval_strategy": "steps",
+        "eval_steps": settings.eval_every,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": f"eval_{METRICS[0]}",
+        "greater_is_better": True,
+    }
+    return MultiVectorEncoderTrainingArguments(
+        output_dir=str(work.folder),
+        per_device_train_batch_size=settings.batch_size,
+        learning_rate=settings.rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=0.1,
+        num_train_epochs=settings.epochs,
+        max_steps=settings.max_steps or -1,
+        prompts=_prompts(trainee, len(work.examples[0].documents)),
+        max_length={"query": settings.query_length, "document": settings.document_length},
+        bf16=settings.bf16,
+        use_cpu=settings.device == "cpu",
+        # rounds differ in their order
+        seed=settings.seed + work.number - 1,
+        logging_steps=1,
+        save_steps=settings.eval_every,
+        save_total_limit=2,
+        disable_tqdm=True,
+        report_to="none",
+        dataloader_pin_memory=False,
+        **(best if is_evaluated else {}),
+    )
+
+
+def _prompts(trainee: Trainee, n_documents: int) -> dict[str, str]:
+    """The model's own prompts by column: sentence-transformers puts them ahead of texts that it encodes, not trains."""
+    prompts = TokenModel(trainee.model).prompts
+    documents = {f"document_{number}": prompts["document"] for number in range(1, n_documents + 1)}
+    return {name: prompt for name, prompt in {"query": prompts["query"], **documents}.items() if prompt}
+
+
+def _last_checkpoint(folder: Path) -> Path | None:
+    """The last checkpoint that was written to its end."""
+    # the trainer writes its state last
+    whole = [path.parent for path in folder.glob(f"checkpoint-*/{_STATE}")]
+    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def _log(state: TrainerState) -> list[dict[str, float]]:
+    wanted = {"step": "step", "loss": "loss", **{f"eval_{name}": name for name in METRICS}}
+    kept = [entry for entry in state.log_history if "loss" in entry or f"eval_{METRICS[0]}" in entry]
+    return [{new: entry[old] for old, new in wanted.items() if old in entry} for entry in kept]

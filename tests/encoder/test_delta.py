@@ -1,0 +1,131 @@
+"""Deltas: a base, low-rank matrices and a projection, against the sum computed here."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from colbert_rag import Document, Index
+from colbert_rag.encoder import Encoder
+from colbert_rag.encoder.adapting import as_late_interaction, load_whole
+from colbert_rag.encoder.delta import BaseModel, base_digest, load_delta, projections, save_delta
+from colbert_rag.encoder.loading import Checkpoint, text_transformer
+from colbert_rag.errors import ModelNotFoundError, ModelUnsupportedError, StorageError
+
+NAME = "encoder.layer.1.attention.self.query.weight"
+
+
+def low_rank():
+    generator = torch.Generator().manual_seed(2)
+    return torch.randn(3, 32, generator=generator), torch.randn(32, 3, generator=generator)
+
+
+def saved(path, model, name, *, is_plain=False):
+    """A delta of one layer and of a projection that was halved; returns the sum in float32."""
+    a, b = low_rank()
+    base = BaseModel(str(name), base_digest(model), is_plain)
+    before = text_transformer(model).auto_model.get_parameter(NAME).detach().clone()
+    with torch.no_grad():
+        for _, linear in projections(model):
+            linear.weight *= 0.5
+    save_delta(path, base, {NAME: (a, b)}, 2.0, model)
+    return before + 2.0 * (b.half().float() @ a.half().float())
+
+
+def test_low_rank_product_and_projection_are_added_to_the_base(tmp_path, tiny_folder, projection):
+    path = tmp_path / "delta.safetensors"
+    expected = saved(path, Encoder(tiny_folder)._load_model(), tiny_folder)
+    model = load_delta(path, "cpu")
+    torch.testing.assert_close(text_transformer(model).auto_model.get_parameter(NAME).detach(), expected)
+    [(_, linear)] = projections(model)
+    torch.testing.assert_close(linear.weight.detach(), (projection * 0.5).half().float())
+
+
+def test_a_delta_of_a_plain_encoder_brings_its_projection(tmp_path, bert_folder, projection):
+    transformer, prompts = load_whole(Checkpoint(str(bert_folder)))
+    model = as_late_interaction(transformer, prompts, "cpu", projection.numpy())
+    path = tmp_path / "delta.safetensors"
+    expected = saved(path, model, bert_folder, is_plain=True)
+    loaded = load_delta(path, "cpu")
+    torch.testing.assert_close(text_transformer(loaded).auto_model.get_parameter(NAME).detach(), expected)
+    assert loaded.get_embedding_dimension() == 16
+    assert text_transformer(loaded).max_seq_length == 64
+
+
+def test_an_encoder_and_an_index_take_the_file_by_its_name(tmp_path, tiny_folder, monkeypatch):
+    path = tmp_path / "delta.safetensors"
+    saved(path, Encoder(tiny_folder)._load_model(), tiny_folder)
+    monkeypatch.chdir(tmp_path)
+    encoder = Encoder("delta.safetensors", device="cpu")
+    with Index.create("index", encoder=encoder) as index:
+        index.add([Document("a", "the cat")])
+    monkeypatch.chdir("/")
+    with Index.open(tmp_path / "index") as index:
+        assert [hit.id for hit in index.search("cat")] == ["a"]
+        assert index.info().model["model"] == str(path)
+    one, other = (e.encode_queries(["the cat"])[0] for e in (encoder, Encoder(tiny_folder, device="cpu")))
+    assert not np.allclose(one, other)
+
+
+def test_a_base_that_has_moved_is_named_by_hand(tmp_path, tiny_folder):
+    gone = Path(shutil.copytree(tiny_folder, tmp_path / "gone"))
+    path = tmp_path / "delta.safetensors"
+    expected = saved(path, Encoder(gone)._load_model(), gone)
+    shutil.rmtree(gone)
+    with pytest.raises(ModelNotFoundError):
+        load_delta(path, local_files_only=True)
+    model = load_delta(path, base=str(tiny_folder))
+    torch.testing.assert_close(text_transformer(model).auto_model.get_parameter(NAME).detach().cpu(), expected)
+
+
+def changed(path, change):
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    change(tensors, metadata)
+    save_file(tensors, path, metadata)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda tensors, metadata: metadata.update(format="another"),
+            "format 'colbert-rag-delta-1' expected, 'another'",
+        ),
+        (lambda tensors, metadata: metadata.pop("scaling"), "is no delta that this version reads"),
+        (lambda tensors, metadata: metadata.update(base_sha256="0"), "is a delta to weights with sha256 0; those of"),
+        (lambda tensors, metadata: tensors.pop(f"{NAME}.lora_b"), "its tensors do not fit the model"),
+        (lambda tensors, metadata: tensors.update({f"{NAME}.lora_a": torch.ones(3, 7)}), "do not fit the model"),
+        (lambda tensors, metadata: tensors.update({"projection.9.weight": torch.ones(2)}), "do not fit the model"),
+    ],
+)
+def test_what_is_no_delta_of_the_base_is_refused(tmp_path, tiny_folder, change, said):
+    path = tmp_path / "delta.safetensors"
+    saved(path, Encoder(tiny_folder)._load_model(), tiny_folder)
+    changed(path, change)
+    with pytest.raises(ModelUnsupportedError, match=said):
+        load_delta(path)
+
+
+def test_a_file_that_is_no_safetensors_file_is_refused(tmp_path):
+    path = tmp_path / "delta.safetensors"
+    path.write_bytes(b"no such thing")
+    with pytest.raises(ModelUnsupportedError, match="is no safetensors file"):
+        load_delta(path)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ModelNotFoundError, match="there is no such file"):
+        load_delta(tmp_path / "delta.safetensors")
+
+
+def test_a_delta_that_cannot_be_written_is_a_storage_error(tmp_path, tiny_folder):
+    with pytest.raises(StorageError, match="cannot be written"):
+        saved(tmp_path / "missing" / "delta.safetensors", Encoder(tiny_folder)._load_model(), tiny_folder)

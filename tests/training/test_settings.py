@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+
+from colbert_rag.errors import InvalidTrainingError
+from colbert_rag.training.settings import TrainingSettings
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, "in-batch"), ({"teacher": "x"}, "distil"), ({"teacher": "x", "loss": "margin-mse"}, "margin-mse")],
+)
+def test_a_teacher_decides_the_loss_where_none_is_named(options, expected):
+    assert TrainingSettings(**options).loss_name == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, 0), ({"rounds": 2}, 7), ({"loss": "pairwise"}, 7), ({"teacher": "x"}, 7), ({"n_negatives": 3}, 3)],
+)
+def test_negatives_are_mined_where_something_needs_them(options, expected):
+    assert TrainingSettings(**options).n_mined == expected
+
+
+def test_all_weights_take_smaller_steps_than_an_adapter():
+    assert TrainingSettings(rank=None).rate < TrainingSettings().rate
+    assert TrainingSettings(learning_rate=0.25).rate == 0.25
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"batch_size": 0}, "batch_size=0 is not possible: a whole number of at least 1"),
+        ({"batch_size": 1.5}, "batch_size=1.5"),
+        ({"rank": 0}, "rank=0"),
+        ({"seed": -1}, "seed=-1"),
+        ({"rounds": True}, "rounds=True"),
+        ({"matryoshka_dims": (0,)}, "matryoshka_dims=0"),
+        ({"epochs": float("nan")}, "epochs=nan is not possible: a number above 0"),
+        ({"temperature": 0}, "temperature=0"),
+        ({"learning_rate": -1e-3}, "learning_rate=-0.001"),
+        ({"in_batch_weight": -1}, "in_batch_weight=-1"),
+        ({"loss": "triplet"}, "loss='triplet' is not known; expected one of in-batch, cached"),
+        ({"loss": "pairwise", "n_negatives": 0}, "n_negatives is 0"),
+        ({"loss": "distil"}, "needs a teacher's scores, and none is named"),
+        ({"loss": "in-batch", "teacher": "x"}, "needs no teacher, and one is named"),
+    ],
+)
+def test_what_is_not_possible_is_refused_by_name(options, said):
+    with pytest.raises(InvalidTrainingError, match=said):
+        TrainingSettings(**options)

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from colbert_rag.encoder.delta import load_delta
+from colbert_rag.encoder.fingerprint import weights_digest
+from colbert_rag.errors import InvalidDocumentError, ModelNotFoundError
+from colbert_rag.training.settings import TrainingSettings
+from colbert_rag.training.starting import Trainee
+
+TEXTS = ["baba the cat", "cedi foguha", "lolo muje ki"]
+
+
+def shaken(trainee):
+    """Weights as of a training: none is zero, and none a number that float16 holds."""
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for weight in trainee.trained.values():
+            weight.add_(torch.randn(weight.shape, generator=generator) / 7)
+    return trainee
+
+
+def test_an_adapter_and_the_projection_are_trained_or_else_all_weights(make_settings):
+    adapted, whole = (Trainee(make_settings(rank=rank), TEXTS) for rank in (4, None))
+    names = set(adapted.trained)
+    assert {name for name in names if "lora_" not in name} == {"1.linear.weight"}
+    assert len(names) == 2 * 2 * 6 + 1
+    assert set(whole.trained) == {name for name, _ in whole.model.named_parameters()}
+
+
+def test_the_finished_model_and_its_delta_are_the_same_model(make_settings, tmp_path):
+    trainee = shaken(Trainee(make_settings(), TEXTS))
+    trainee.finish(tmp_path / "delta.safetensors")
+    loaded = load_delta(tmp_path / "delta.safetensors", "cpu")
+    assert loaded.state_dict().keys() == trainee.model.state_dict().keys()
+    assert weights_digest(loaded.state_dict()) == weights_digest(trainee.model.state_dict())
+
+
+def test_finishing_without_an_adapter_changes_nothing_and_writes_nothing(make_settings, tmp_path):
+    trainee = shaken(Trainee(make_settings(rank=None), TEXTS))
+    before = weights_digest(trainee.model.state_dict())
+    trainee.finish(tmp_path / "delta.safetensors")
+    assert weights_digest(trainee.model.state_dict()) == before
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_plain_base_is_projected_on_axes_of_the_texts(make_settings, plain_folder, tiny_folder):
+    assert Trainee(make_settings(base=str(plain_folder), dim=4), TEXTS).model.get_embedding_dimension() == 4
+    assert Trainee(make_settings(base=str(plain_folder), dim=4), TEXTS).base.is_plain
+    assert not Trainee(make_settings(base=str(tiny_folder), dim=4), TEXTS).base.is_plain
+    with pytest.raises(InvalidDocumentError, match="token vectors; 30 dimensions need"):
+        Trainee(make_settings(base=str(plain_folder), dim=30), ["the"])
+
+
+def test_a_base_that_is_not_there_is_refused(make_settings):
+    with pytest.raises(ModelNotFoundError, match="/no/such/model"):
+        Trainee(make_settings(base="/no/such/model"), TEXTS)
+
+
+def test_a_delta_of_the_built_in_model_with_rank_32_has_at_most_6_mb(tmp_path):
+    Trainee(TrainingSettings(rank=32, device="cpu"), TEXTS).finish(tmp_path / "delta.safetensors")
+    assert 1_000_000 < (tmp_path / "delta.safetensors").stat().st_size < 6_000_000

@@ -1,0 +1,132 @@
+"""Rounds of training on a tiny model: it learns, it is repeatable, and an interrupted one goes on as if it were not."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from colbert_rag.encoder import Encoder
+from colbert_rag.encoder.fingerprint import weights_digest
+from colbert_rag.training.examples import Example, from_pairs
+from colbert_rag.training.losses import make_loss
+from colbert_rag.training.passages import group_texts
+from colbert_rag.training.starting import Trainee
+from colbert_rag.training.trainer import Round, train_round
+from colbert_rag.training.watching import HeldOutEvaluator
+
+LOSSES = {
+    "in-batch": {"loss": "in-batch"},
+    "cached": {"loss": "cached", "mini_batch_size": 3},
+    "pairwise": {"loss": "pairwise"},
+    "distil": {"teacher": "x"},
+    "margin-mse": {"loss": "margin-mse", "teacher": "x"},
+}
+
+
+def examples_of(pairs, settings):
+    if not settings.n_mined:
+        return from_pairs(pairs)
+    scores = (5.0, 0.0) if settings.teacher else None
+    return [Example(p.query, (p.positive, pairs[i - 7].positive), scores) for i, p in enumerate(pairs)]
+
+
+def run(folder, pairs, settings, *, progress=None, evaluator=None):
+    trainee = Trainee(settings, [pair.positive for pair in pairs])
+    work = Round(1, examples_of(pairs, settings), pairs, group_texts(pairs), Path(folder))
+    return trainee, train_round(trainee, work, settings, evaluator, progress)
+
+
+def interrupt_after(step):
+    def progress(stage, done, total):
+        if done == step:
+            signal.raise_signal(signal.SIGINT)
+
+    return progress
+
+
+def loss_on_all(model, settings, examples):
+    """Without dropout, on one batch of all examples."""
+    columns = [[example.query for example in examples], *zip(*(example.documents for example in examples), strict=True)]
+    tasks = ["query", *["document"] * (len(columns) - 1)]
+    features = [
+        {**model.preprocess(list(texts), task=task, prompt=model.prompts[task]), "task": task}
+        for texts, task in zip(columns, tasks, strict=True)
+    ]
+    labels = torch.tensor([example.scores for example in examples]) if examples[0].scores else None
+    with torch.no_grad():
+        return float(make_loss(model.eval(), settings)(features, labels))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_each_loss_falls(tmp_path, make_settings, pairs, name):
+    settings = make_settings(max_steps=10, learning_rate=2e-2, **LOSSES[name])
+    examples = examples_of(pairs, settings)
+    before = loss_on_all(Trainee(settings, []).model, settings, examples)
+    trainee, log = run(tmp_path, pairs, settings)
+    assert len(log) == 10
+    assert loss_on_all(trainee.model, settings, examples) < 0.97 * before
+
+
+def test_two_runs_with_one_seed_give_the_same_weights_and_another_seed_gives_others(tmp_path, make_settings, pairs):
+    digests = []
+    for number, seed in enumerate((0, 0, 1)):
+        trainee, _ = run(tmp_path / str(number), pairs, make_settings(max_steps=3, seed=seed))
+        trainee.finish()
+        digests.append(weights_digest(trainee.model.state_dict()))
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize(
+    ("rank", "step"), [(4, 3), (None, 7), (4, 9)], ids=["lora", "all weights, second epoch", "last step"]
+)
+def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path, make_settings, pairs, rank, step):
+    settings = make_settings(rank=rank, max_steps=9, learning_rate=1e-3)
+    whole, expected = run(tmp_path / "whole", pairs, settings)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts", pairs, settings, progress=interrupt_after(step))
+    # as of a process that was killed while it wrote
+    (tmp_path / "parts" / f"checkpoint-{step + 1}").mkdir()
+    seen = []
+    resumed, log = run(tmp_path / "parts", pairs, settings, progress=lambda stage, done, total: seen.append(done))
+    assert seen == list(range(step + 1, 10))
+    assert log == expected
+    assert weights_digest(resumed.model.state_dict()) == weights_digest(whole.model.state_dict())
+
+
+def test_the_best_weights_that_were_measured_are_kept(tmp_path, make_settings, pairs):
+    passage_of = group_texts(pairs)
+    evaluator = HeldOutEvaluator(pairs[:12], pairs[12:], passage_of, n_distractors=100, seed=0)
+    # steps far too large: the model gets worse
+    trainee, log = run(tmp_path, pairs[12:], make_settings(learning_rate=0.2, eval_every=1), evaluator=evaluator)
+    measured = [entry["nDCG@10"] for entry in log if "nDCG@10" in entry]
+    assert len(measured) == 6
+    assert max(measured) > measured[-1]
+    assert evaluator(trainee.model)["nDCG@10"] == pytest.approx(max(measured))
+
+
+def test_training_encodes_as_the_encoder_does(tmp_path, make_settings, tiny_folder, pairs):
+    """The prompts and the skiplist of the model: the first loss is that of vectors which the encoder gives."""
+    folder = shutil.copytree(tiny_folder, tmp_path / "without dropout")
+    config = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(config.replace('dropout_prob": 0.1', 'dropout_prob": 0.0'))
+    settings = make_settings(base=str(folder), batch_size=40, max_steps=1)
+    _, [first] = run(tmp_path / "out", pairs, settings)
+    encoder = Encoder(folder, device="cpu", precision="float32")
+    queries = encoder.encode_queries([pair.query for pair in pairs])
+    documents = encoder.encode_documents([pair.positive for pair in pairs])
+    scores = torch.tensor([[(q @ d.vectors.astype("float32").T).max(axis=1).sum() for d in documents] for q in queries])
+    expected = torch.nn.functional.cross_entropy(scores, torch.arange(40))
+    assert first["loss"] == pytest.approx(float(expected), rel=2e-3)
+
+
+def test_only_the_adapter_and_the_projection_change(tmp_path, make_settings, pairs):
+    trainee, _ = run(tmp_path, pairs, make_settings(max_steps=2))
+    base = Encoder(trainee.base.name, device="cpu")._load_model().state_dict()
+    for name, weight in trainee.model.state_dict().items():
+        plain = name.replace(".base_layer", "")
+        if "lora_" not in name:
+            assert torch.equal(weight, base[plain]) != (plain == "1.linear.weight"), name
