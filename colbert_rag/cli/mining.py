@@ -13,7 +13,8 @@ from colbert_rag.cli.files import check_output, write_whole
 from colbert_rag.cli.indexing import report_skipped
 from colbert_rag.cli.output import counted, emit_json, say
 from colbert_rag.cli.progress import progress_bars
-from colbert_rag.errors import DuplicateIdError, InvalidTrainingError
+from colbert_rag.cli.training_data import texts_by_id
+from colbert_rag.errors import InvalidTrainingError
 from colbert_rag.readers import Corpus, SkippedFile
 from colbert_rag.types import Progress
 
@@ -121,7 +122,7 @@ def _mine(
     # a name that is misspelt is found before the long part
     scoring = None if teacher is None else load_teacher(teacher)
     corpus = None if paths is None else Corpus(paths)
-    texts = None if corpus is None else _texts(corpus)
+    texts = None if corpus is None else texts_by_id(corpus)
     mined = mine(pairs, texts, chosen_encoder(model), **options, progress=progress)
     full = complete(mined, options["n_negatives"])
     examples = mined if is_short_kept else full
@@ -134,15 +135,6 @@ def _mine(
         examples = rescore(examples, scoring, progress)
     skipped = [] if corpus is None else corpus.skipped
     return examples, _Mined(len(pairs), len(examples), len(mined) - len(full), skipped)
-
-
-def _texts(corpus: Corpus) -> dict[str, str]:
-    texts: dict[str, str] = {}
-    for document in corpus:
-        if document.id in texts:
-            raise DuplicateIdError(f"the document id {document.id!r} occurs twice in the corpus; make ids differ.")
-        texts[document.id] = document.text
-    return texts
 
 
 def _report(output: Path, mined: _Mined, n_negatives: int, depth: int, *, is_quiet: bool) -> None:

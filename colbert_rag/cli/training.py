@@ -10,7 +10,7 @@ import typer
 
 from colbert_rag.cli.output import counted, emit_json, make_table, output_console, say
 from colbert_rag.cli.progress import progress_bars
-from colbert_rag.errors import DuplicateIdError
+from colbert_rag.cli.training_data import check_against_tests, texts_by_id
 from colbert_rag.readers import Corpus
 from colbert_rag.types import Progress
 
@@ -30,6 +30,16 @@ _Corpus: TypeAlias = Annotated[
         metavar="PATH",
         exists=True,
         help="A file or folder of documents that negatives are from; may be repeated. Default: all positives.",
+    ),
+]
+_Tests: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--test",
+        metavar="FOLDER",
+        exists=True,
+        file_okay=False,
+        help="A test in BEIR's layout: pairs that it is in are refused. May be repeated.",
     ),
 ]
 _Teacher: TypeAlias = Annotated[
@@ -71,6 +81,7 @@ def train_model(
     output: _Output,
     base: _Base = "builtin",
     corpus: _Corpus = None,
+    tests: _Tests = None,
     teacher: _Teacher = None,
     rounds: _Rounds = 1,
     negatives: _Negatives = None,
@@ -106,6 +117,8 @@ def train_model(
 
     - `colbert-rag train pairs.jsonl --output my-model --teacher cross-encoder/ms-marco-MiniLM-L6-v2 --rounds 2`
 
+    - `colbert-rag train pairs.jsonl --output my-model --test my-test/`
+
     - `colbert-rag index handbook/ --into handbook.index --model my-model`
     """
     options: dict[str, Any] = {
@@ -116,7 +129,7 @@ def train_model(
         "matryoshka_dims": _parse_dims(matryoshka),
     }
     with progress_bars(is_quiet=quiet or as_json) as progress:
-        record = _train(pairs_file, output, options, corpus, resume, progress)
+        record = _train(pairs_file, output, options, corpus, tests or [], resume, progress)
     if as_json:
         emit_json({"path": str(output), **asdict(record)})
     elif not quiet:
@@ -135,14 +148,16 @@ def _train(
     output: Path,
     options: dict[str, Any],
     corpus: list[Path] | None,
+    tests: list[Path],
     is_resumed: bool,
     progress: Progress | None,
 ) -> Record:
     from colbert_rag.training import TrainingSettings, read_pairs, rounds
 
     settings = TrainingSettings(**options)
-    texts = None if corpus is None else _texts(Corpus(corpus))
+    texts = None if corpus is None else texts_by_id(Corpus(corpus))
     pairs = read_pairs(pairs_file)
+    check_against_tests(pairs_file, pairs, tests)
     try:
         return rounds.train(pairs, output, settings, corpus=texts, resume=is_resumed, progress=progress)
     except KeyboardInterrupt as error:
@@ -150,14 +165,6 @@ def _train(
         if work.is_dir():
             say(f"interrupted; {work} holds what is done; run the command again with --resume")
         raise typer.Exit(130) from error
-
-
-def _texts(corpus: Corpus) -> dict[str, str]:
-    documents = list(corpus)
-    texts = {document.id: document.text for document in documents}
-    if len(texts) < len(documents):
-        raise DuplicateIdError("a document id occurs twice in the corpus; make ids differ.")
-    return texts
 
 
 def _print(record: Record, output: Path) -> None:

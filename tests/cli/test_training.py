@@ -116,6 +116,37 @@ def test_documents_of_one_id_are_refused(run, asked, tmp_path, pairs_file, corpu
     assert not asked
 
 
+@pytest.fixture
+def judged(tmp_path) -> Path:
+    """A test whose one query is a pair's and whose answer is a passage that another pair has."""
+    folder = tmp_path / "judged"
+    folder.mkdir()
+    (folder / "corpus.jsonl").write_text('{"_id": "d1", "text": "bagu the cat 0"}\n{"_id": "d2", "text": "other"}\n')
+    (folder / "queries.jsonl").write_text('{"_id": "q1", "text": "Bahe?"}\n')
+    (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n")
+    return folder
+
+
+def test_pairs_that_a_test_is_in_are_refused(run, asked, tmp_path, pairs_file, judged):
+    outcome = run("train", pairs_file, "--output", tmp_path / "model", "--test", judged)
+    assert outcome.code == 1
+    assert "pair 0 has passage 'd1'" in " ".join(outcome.err.split())
+    assert not asked
+
+
+def test_a_test_that_no_pair_knows_stops_nothing(run, asked, tmp_path, pairs_file, judged):
+    rows = [json.loads(line) for line in pairs_file.read_text().splitlines()]
+    # the document of the test is named by a pair: both splits share it
+    rows[0]["passage_id"] = "d1"
+    pairs_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run("train", pairs_file, "--output", tmp_path / "model", "--test", judged).code == 0
+    assert len(asked) == 1
+    (judged / "queries.jsonl").write_text('{"_id": "q1", "text": "BAGU"}\n')
+    outcome = run("train", pairs_file, "--output", tmp_path / "model", "--test", judged)
+    assert "pair 0 has query 'q1'" in " ".join(outcome.err.split())
+    assert len(asked) == 1
+
+
 def test_a_missing_package_is_said_with_the_extra(run, monkeypatch, tmp_path, pairs_file):
     monkeypatch.setattr(dependencies, "find_spec", lambda name: None)
     outcome = run("train", pairs_file, "--output", tmp_path / "model")
