@@ -52,7 +52,7 @@ _Negatives: TypeAlias = Annotated[
 ]
 _Loss: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="in-batch, cached, pairwise, distil or margin-mse. Default: in-batch, with a teacher distil."),
+    typer.Option(help="in-batch, cached, pairwise, distil, in-batch-distil, margin-mse. Default: in-batch, or distil."),
 ]
 _BatchSize: TypeAlias = Annotated[int, typer.Option(help="Pairs in a step.")]
 _MiniBatchSize: TypeAlias = Annotated[int, typer.Option(help="Texts encoded at a time, with --loss cached.")]

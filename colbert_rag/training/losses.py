@@ -17,7 +17,10 @@ from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
 from sentence_transformers.util import stack_padded_token_embeddings
 from torch import Tensor, nn
 
+from colbert_rag.encoder.adapting import project
+from colbert_rag.encoder.loading import Checkpoint, located
 from colbert_rag.errors import InvalidTrainingError
+from colbert_rag.training.in_batch_distil import InBatchDistilLoss
 from colbert_rag.training.settings import TrainingSettings
 from colbert_rag.training.shared_forward import SharedForwardLoss
 
@@ -101,7 +104,15 @@ def _terms(model: MultiVectorEncoder, settings: TrainingSettings) -> list[tuple[
         return [(in_batch, 1.0)]
     if settings.loss_name == "pairwise":
         return [(PairwiseSoftmaxLoss(model, temperature), 1.0)]
+    if settings.loss_name == "in-batch-distil":
+        taught = InBatchDistilLoss(model, _wide(settings), temperature)
+        return [(taught, 1.0)] + ([(in_batch, settings.in_batch_weight)] if settings.in_batch_weight else [])
     if settings.loss_name == "margin-mse":
         return [(MultiVectorMarginMSELoss(model), 1.0)]
     divergence = MultiVectorDistillKLDivLoss(model, temperature=temperature)
     return [(divergence, 1.0)] + ([(in_batch, settings.in_batch_weight)] if settings.in_batch_weight else [])
+
+
+def _wide(settings: TrainingSettings) -> MultiVectorEncoder:
+    """The plain base before any projection."""
+    return project(Checkpoint(located(settings.base)), (), None, device=settings.device)

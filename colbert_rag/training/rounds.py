@@ -191,7 +191,8 @@ def _examples(trainee: Trainee, settings: TrainingSettings, data: _Data, progres
     from colbert_rag.training.rescoring import rescore
 
     # a name that is misspelt is found before the long part
-    teacher = None if settings.teacher is None else _teacher(settings.teacher, settings)
+    is_rescored = settings.teacher is not None and settings.loss_name != "in-batch-distil"
+    teacher = _teacher(settings.teacher, settings) if settings.teacher is not None and is_rescored else None
     encoder = Encoder(trainee.model, precision="float32")
     mined = mine(data.train, data.corpus, encoder, n_negatives=settings.n_mined, seed=settings.seed, progress=progress)
     examples = complete(mined, settings.n_mined)

@@ -12,11 +12,13 @@ from colbert_rag.errors import InvalidTrainingError
 
 __all__ = ["LOSSES", "LossName", "TrainingSettings"]
 
-LossName: TypeAlias = Literal["in-batch", "cached", "pairwise", "distil", "margin-mse"]
+LossName: TypeAlias = Literal["in-batch", "cached", "pairwise", "distil", "in-batch-distil", "margin-mse"]
 LOSSES: tuple[LossName, ...] = get_args(LossName)
 
 _WITH_NEGATIVES = ("pairwise", "distil", "margin-mse")
-_WITH_TEACHER = ("distil", "margin-mse")
+_WITH_TEACHER = ("distil", "in-batch-distil", "margin-mse")
+# the name of the teacher that encodes what the student does
+_WIDE = "wide"
 _LEAST = {
     **{"batch_size": 1, "mini_batch_size": 1, "dim": 1, "rounds": 1, "eval_every": 1, "seed": 0},
     **{"n_held_out": 0, "n_distractors": 0, "query_length": 2, "document_length": 2},
@@ -36,9 +38,10 @@ class TrainingSettings:
         loss: "in-batch": softmax over all documents of a batch. "cached": the same with gradient caching, for batches
             larger than memory. "pairwise": softmax over the positive and one negative (ColBERT, arXiv 2004.12832,
             section 3.3). "distil": KL divergence to a teacher's scores, with the softmax of "in-batch" beside it
-            (ColBERTv2, arXiv 2112.01488). "margin-mse": squared error of the teacher's margins (arXiv 2010.02666).
+            (ColBERTv2, arXiv 2112.01488). "in-batch-distil": the same over all documents of the batch, for the teacher
+            "wide" alone. "margin-mse": squared error of the teacher's margins (arXiv 2010.02666).
             None: "distil" with a teacher, else "in-batch".
-        in_batch_weight: Of the in-batch softmax beside the KL divergence of "distil"; 0 leaves it out.
+        in_batch_weight: Of the in-batch softmax beside the KL divergence of the two that distil; 0 leaves it out.
         temperature: Scores are divided by it, the teacher's too.
         teacher: Name of a cross-encoder that scores the examples of each round, or "wide" for MaxSim of a plain base's
             own token vectors, before any projection; None for no teacher.
@@ -118,6 +121,11 @@ class TrainingSettings:
             raise InvalidTrainingError(
                 f"The loss {loss!r} needs {wanted}. Only {' and '.join(_WITH_TEACHER)} learn from a teacher: name one "
                 f"with them, and none with another loss."
+            )
+        if loss == "in-batch-distil" and self.teacher != _WIDE:
+            raise InvalidTrainingError(
+                f"The loss {loss!r} takes the teacher {_WIDE!r} alone, which encodes the batch itself; found "
+                f"{self.teacher!r}. Name {_WIDE!r}, or the loss 'distil'."
             )
 
     @property

@@ -16,7 +16,14 @@ def test_a_teacher_decides_the_loss_where_none_is_named(options, expected):
 
 @pytest.mark.parametrize(
     ("options", "expected"),
-    [({}, 0), ({"rounds": 2}, 7), ({"loss": "pairwise"}, 7), ({"teacher": "x"}, 7), ({"n_negatives": 3}, 3)],
+    [
+        ({}, 0),
+        ({"rounds": 2}, 7),
+        ({"loss": "pairwise"}, 7),
+        ({"teacher": "x"}, 7),
+        ({"n_negatives": 3}, 3),
+        ({"teacher": "wide", "loss": "in-batch-distil"}, 0),
+    ],
 )
 def test_negatives_are_mined_where_something_needs_them(options, expected):
     assert TrainingSettings(**options).n_mined == expected
@@ -44,6 +51,7 @@ def test_all_weights_take_smaller_steps_than_an_adapter():
         ({"loss": "pairwise", "n_negatives": 0}, "n_negatives is 0"),
         ({"loss": "distil"}, "needs a teacher's scores, and none is named"),
         ({"loss": "in-batch", "teacher": "x"}, "needs no teacher, and one is named"),
+        ({"loss": "in-batch-distil", "teacher": "x"}, "takes the teacher 'wide' alone"),
     ],
 )
 def test_what_is_not_possible_is_refused_by_name(options, said):

@@ -1,0 +1,67 @@
+"""Distillation over the documents of a batch, which costs no document beyond those that are encoded anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from sentence_transformers.base.losses.merged_forward import embed_columns_padded
+from sentence_transformers.multi_vector_encoder.scoring import colbert_scores
+from sentence_transformers.util import stack_padded_token_embeddings
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from sentence_transformers import MultiVectorEncoder
+
+__all__ = ["InBatchDistilLoss"]
+
+
+class InBatchDistilLoss(nn.Module):
+    """KL divergence of each query's softmax over all documents of the batch to that of a teacher.
+
+    As the distillation of ColBERTv2 (arXiv 2112.01488, section 3.2), with the batch instead of mined documents.
+
+    Args:
+        model: Learns.
+        teacher: A model over the same tokenizer; it stays as it is.
+        temperature: The scores of both are divided by it.
+    """
+
+    def __init__(self, model: MultiVectorEncoder, teacher: MultiVectorEncoder, temperature: float = 1.0) -> None:
+        super().__init__()
+        self.model = model
+        self.temperature = temperature
+        # in a list, so that it is no part of what is trained and saved
+        self._teacher = [teacher.eval().requires_grad_(False)]
+        self._taught: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, sentence_features: Iterable[dict[str, Any]], labels: Tensor | None = None) -> Tensor:
+        """Mean loss of a batch: the query's column first, then the documents'."""
+        columns = [dict(features) for features in sentence_features]
+        wanted = torch.log_softmax(self._teacher_scores(columns) / self.temperature, dim=-1)
+        found = torch.log_softmax(_scores(self.model, columns) / self.temperature, dim=-1)
+        divergence = nn.functional.kl_div(found, wanted, log_target=True, reduction="batchmean")
+        return divergence * self.temperature**2
+
+    def _teacher_scores(self, columns: Sequence[dict[str, Any]]) -> Tensor:
+        """``(B, N)``; a batch that is asked for again, for other dimensions, is not encoded again."""
+        batch = columns[0]["input_ids"]
+        if self._taught is None or self._taught[0] is not batch:
+            with torch.no_grad():
+                self._taught = batch, _scores(self._teacher[0], [dict(column) for column in columns])
+        return self._taught[1]
+
+
+def _scores(model: MultiVectorEncoder, columns: Sequence[dict[str, Any]]) -> Tensor:
+    """Every query with every document of the batch, ``(B, N)``."""
+    query, *documents = columns
+    encoded = model(query, task=query.get("task", "query"))
+    vectors, mask = stack_padded_token_embeddings(*embed_columns_padded(model, documents, task_default="document"))
+    scores: Tensor = colbert_scores(
+        encoded["token_embeddings"],
+        vectors,
+        queries_mask=encoded["attention_mask"].bool(),
+        documents_mask=mask,
+    )
+    return scores
