@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.base.modules import Transformer
 
-__all__ = ["BUILTIN", "load_backbone", "load_builtin"]
+__all__ = ["BUILTIN", "backbone_folder", "load_backbone", "load_builtin"]
 
 BUILTIN = "builtin"
 
@@ -71,16 +71,27 @@ def load_builtin(device: str | None = None, *, local_files_only: bool = False) -
 
 
 def load_backbone(*, local_files_only: bool = False) -> Transformer:
-    """Load the backbone alone, after its files were compared with their known digests."""
+    """Load the backbone alone."""
     from sentence_transformers.base.modules import Transformer
 
-    folder = _installed_folder() or _downloaded_folder(Checkpoint(BACKBONE, REVISION, False, local_files_only))
-    _verify(folder)
+    folder = backbone_folder(local_files_only=local_files_only)
     with without_progress_bars():
         transformer: Transformer = Transformer(
             str(folder), model_kwargs={"use_safetensors": True}, max_seq_length=CONTEXT
         )
     return transformer
+
+
+def backbone_folder(*, local_files_only: bool = False) -> Path:
+    """Where the backbone's files are, after they were compared with their known digests.
+
+    Raises:
+        ModelNotFoundError: it is neither installed nor to be had from the hub.
+        ModelUnsupportedError: a file is not the one that the built-in model was made with.
+    """
+    folder = _installed_folder() or _downloaded_folder(Checkpoint(BACKBONE, REVISION, False, local_files_only))
+    _verify(folder)
+    return folder
 
 
 def _installed_folder() -> Path | None:

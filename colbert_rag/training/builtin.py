@@ -1,0 +1,133 @@
+"""How the built-in model was trained, from the folder of training pairs to its delta.
+
+python -m colbert_rag.training.builtin PAIRS_FOLDER TESTS_FOLDER --output DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import random
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from colbert_rag.encoder.builtin import backbone_folder
+from colbert_rag.readers import read_judged_corpus
+from colbert_rag.training.leaks import find_leaks, relevant_passages
+from colbert_rag.training.pairs import Pair
+from colbert_rag.training.rounds import train
+from colbert_rag.training.settings import TrainingSettings
+
+__all__ = ["SOURCES", "TESTS", "Source", "main", "pairs_of", "without_leaks"]
+
+# a source names what its pairs answer from by one of these
+_PASSAGE_FIELDS = ("passage_id", "doc_id", "doc_ids")
+# of the parts of a passage's id: its source, and its documents
+_BETWEEN = "\t"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file of pairs.
+
+    Attributes:
+        name: Of the file, before ``.jsonl.gz``.
+        most: Pairs that are drawn from it, at most.
+        tests: Collections whose documents it shares; their queries are others.
+    """
+
+    name: str
+    most: int
+    tests: tuple[str, ...] = ()
+
+
+SOURCES = (
+    Source("squad_sentences_train", 8_000),
+    Source("squad_train44", 8_000),
+    Source("squadshifts_amazon", 4_000),
+    Source("squadshifts_reddit", 4_000),
+    Source("fairytaleqa_train", 6_000, ("fairytaleqa-sections",)),
+    Source("medquad_templates", 4_000),
+    Source("qmsum_train", 1_095, ("qmsum",)),
+    Source("scifact_train", 919, ("scifact",)),
+    Source("mbpp_train", 374, ("mbpp",)),
+)
+TESTS = ("scifact", "squad-sentences", "fairytaleqa-sections", "xquad/en", "mbpp", "qmsum")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the pairs, leave out what the tests know, train, and write the model with its delta."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pairs", type=Path, help="folder of the files in SOURCES")
+    parser.add_argument("tests", type=Path, help="folder of the collections in TESTS")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=2_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true")
+    given = parser.parse_args(arguments)
+    pairs = list(pairs_of(given.pairs, given.seed))
+    kept = without_leaks(pairs, given.tests)
+    print(f"{len(pairs):,} pairs, {len(kept):,} without what the tests know", file=sys.stderr)
+    train(kept, given.output, settings(given.steps, given.seed), resume=given.resume, progress=_say)
+
+
+def settings(steps: int, seed: int) -> TrainingSettings:
+    """How the built-in model is trained: all that its card names."""
+    return TrainingSettings(
+        base=str(backbone_folder()),
+        dim=128,
+        matryoshka_dims=(96, 64),
+        loss="in-batch-distil",
+        teacher="wide",
+        rank=32,
+        batch_size=32,
+        document_length=160,
+        max_steps=steps,
+        eval_every=200,
+        seed=seed,
+        device="cpu",
+    )
+
+
+def pairs_of(folder: Path, seed: int) -> Iterator[Pair]:
+    """The pairs of all sources; ids of passages are made different from source to source."""
+    for source in SOURCES:
+        with gzip.open(folder / f"{source.name}.jsonl.gz", "rt", encoding="utf-8") as lines:
+            records = [json.loads(line) for line in lines]
+        for record in random.Random(seed).sample(records, min(source.most, len(records))):
+            yield Pair(record["query"], record["positive"], _passage_id(source, record), record.get("query_id"))
+
+
+def _passage_id(source: Source, record: Mapping[str, Any]) -> str | None:
+    value = next((record[name] for name in _PASSAGE_FIELDS if name in record), None)
+    if value is None:
+        return None
+    return f"{source.name}{_BETWEEN}{_BETWEEN.join(value) if isinstance(value, list) else value}"
+
+
+def without_leaks(pairs: Sequence[Pair], tests: Path) -> list[Pair]:
+    """The pairs without those whose query is of a test, or whose positive only a test knows."""
+    known = {source: _known_documents(pairs, source) for source in SOURCES}
+    leaking: set[int] = set()
+    for name in TESTS:
+        test = read_judged_corpus(tests / name)
+        shared = {key for source, keys in known.items() if name in source.tests for key in keys}
+        leaking |= {leak.pair for leak in find_leaks(pairs, test.queries, relevant_passages(test, shared))}
+    return [pair for position, pair in enumerate(pairs) if position not in leaking]
+
+
+def _known_documents(pairs: Sequence[Pair], source: Source) -> set[str]:
+    named = (pair.passage_id.split(_BETWEEN) for pair in pairs if pair.passage_id is not None)
+    return {document for name, *documents in named if name == source.name for document in documents}
+
+
+def _say(stage: str, done: int, total: int | None) -> None:
+    print(f"\r{stage} {done:,} of {total or 0:,} ", end="", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
