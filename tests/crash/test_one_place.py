@@ -13,8 +13,9 @@ PACKAGE = Path(colbert_rag.__file__).parent
 # what changes files beside the one place, and how: a copy in a folder of its own, which gets its name at last
 COPYING = PACKAGE / "storage" / "copying.py"
 IN_COPYING = {"open ['xb']", "rename"}
-# and what writes no index: files that a command is told to write, and a model
+# and what writes no index: files that a command is told to write, and models
 ELSEWHERE = {PACKAGE / "storage" / "files.py", COPYING, PACKAGE / "cli" / "files.py", PACKAGE / "encoder/adapting.py"}
+ELSEWHERE |= set((PACKAGE / "training").glob("*.py"))
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path not in ELSEWHERE)
 # who opens a database; guards.py one in memory, salvage.py and structure.py for reading only
 OPENING = {"connection.py", "copying.py", "creating.py", "guards.py", "salvage.py", "structure.py"}
