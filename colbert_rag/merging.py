@@ -171,7 +171,13 @@ def save_codec(root: Path, codec: Codec, trained_on: int) -> CodecRecord:
     }
     sync_folder(folder)
     sync_folder(root)
-    return CodecRecord(name=name, n_centroids=codec.n_centroids, trained_on=trained_on, files=files)
+    return CodecRecord(
+        name=name,
+        n_centroids=codec.n_centroids,
+        trained_on=trained_on,
+        files=files,
+        on_trellis=codec.grid.labels is not None,
+    )
 
 
 def segments_to_merge(views: Sequence[SegmentView]) -> list[SegmentView]:

@@ -99,8 +99,8 @@ def _p_value(differences: NDArray[np.float64], randoms: np.random.Generator) -> 
 
     scipy's ``permutation_test`` does the same by shuffling: for ten thousand queries in 16 s, this in 2 s.
     """
-    # rounding must not make an equal sum a smaller one
-    observed = abs(differences.sum()) * (1 - 1e-12)
+    # rounding must not make an equal sum a smaller one, also where the summands cancel
+    observed = abs(differences.sum()) - 1e-12 * np.abs(differences).sum()
     n_extreme = 1
     for start in range(0, N_RESAMPLES, BLOCK):
         n_flips = min(BLOCK, N_RESAMPLES - start)

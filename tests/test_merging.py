@@ -182,6 +182,18 @@ def test_a_stored_codec_is_the_trained_one(tmp_path, codecs):
     np.testing.assert_array_equal(found.rotation, codecs[0].rotation)
 
 
+@pytest.mark.parametrize(("bits", "on_trellis"), [(1, True), (2, True), (4, False), (8, False)])
+def test_the_record_of_a_codec_names_a_trellis_where_there_is_one(tmp_path, bits, on_trellis):
+    """Earlier versions read a record without it, and refuse one that has it."""
+    codec = train_codec(unit_rows(np.random.default_rng(0), 100), n_centroids=16, bits=bits)
+    record = save_codec(tmp_path, codec, 100)
+    assert ("on_trellis" in record.model_dump(exclude_defaults=True)) == record.on_trellis == on_trellis
+    settings = SETTINGS.model_copy(update={"bits": bits})
+    assert (open_codec(tmp_path, record, settings).grid.labels is not None) == on_trellis
+    earlier = record.model_copy(update={"on_trellis": False})
+    assert open_codec(tmp_path, earlier, settings).grid.labels is None
+
+
 def test_training_sees_all_segments_and_repeats_itself(tmp_path):
     calls = []
     views = [view(tmp_path, FIRST), view(tmp_path, SECOND)]

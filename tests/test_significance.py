@@ -86,3 +86,8 @@ def test_equal_seeds_give_equal_results_and_another_seed_another_draw(noisy: lis
 def test_runs_that_cannot_be_compared_are_refused(run, baseline, said: str):
     with pytest.raises(InvalidQueryError, match=said):
         paired_difference(run, baseline)
+
+
+def test_differences_that_cancel_prove_nothing():
+    """Their sum is rounding and no more: every assignment of signs is at least as far from zero."""
+    assert paired_difference(*against_zero([0.1, 0.1, 0.1, -0.3])).p == 1.0

@@ -25,7 +25,7 @@ def check_output(output: Path, *, is_forced: bool) -> None:
     """
     with _typed_errors(output):
         if output.is_dir() or not output.parent.is_dir():
-            raise typer.BadParameter(f"{output} is no file in a folder that is there; expected one such as report.html")
+            raise typer.BadParameter(f"{output} is no file in a folder that is there; name a file in one that is")
         if output.exists() and not is_forced:
             raise typer.BadParameter(f"{output} is there already; choose another name, or give --force")
         if output.is_symlink() and not output.exists():

@@ -81,10 +81,12 @@ def mine_negatives(
     - `colbert-rag mine pairs.jsonl --output examples.jsonl --teacher cross-encoder/ms-marco-MiniLM-L6-v2`
     """
     from colbert_rag.training.example_files import as_json_lines
+    from colbert_rag.training.mining import check_options
 
     _check_name(output)
     check_output(output, is_forced=force)
     limit = None if any_score else margin
+    check_options(negatives, depth, limit)
     options = {"n_negatives": negatives, "depth": depth, "margin": limit, "seed": seed}
     with progress_bars(is_quiet=quiet or as_json) as progress:
         examples, mined = _mine(pairs_file, corpus, model, teacher, options, keep_short, progress)

@@ -34,8 +34,8 @@ def texts_by_id(corpus: Corpus) -> dict[str, str]:
 def check_against_tests(pairs_file: Path, pairs: Sequence[Pair], folders: Sequence[Path]) -> None:
     """Refuse pairs that a test is in, by its queries or by the passages that answer them.
 
-    A passage that is named by a pair's ``passage_id`` is known to both, as where the splits of a collection share its
-    documents.
+    A passage that a pair names by its id, and whose text is in the pair's positive or the other way round, is known to
+    both, as where the splits of a collection share its documents.
 
     Args:
         pairs_file: Where the pairs are from.
@@ -46,11 +46,11 @@ def check_against_tests(pairs_file: Path, pairs: Sequence[Pair], folders: Sequen
         CorpusFormatError: a folder is no such test.
         InvalidTrainingError: a pair knows a test; names the first of them.
     """
-    from colbert_rag.training.leaks import find_leaks, relevant_passages
+    from colbert_rag.training.leaks import find_leaks, relevant_passages, shared_passages
 
-    known = {pair.passage_id for pair in pairs if pair.passage_id is not None}
     for folder in folders:
         test = read_judged_corpus(folder)
+        known = shared_passages(pairs, test)
         if leaks := find_leaks(pairs, test.queries, relevant_passages(test, known)):
             shown = "; ".join(f"pair {leak.pair} has {leak.kind} {leak.test_id!r}" for leak in leaks[:_SHOWN])
             more = f"; and {len(leaks) - _SHOWN:,} more" if len(leaks) > _SHOWN else ""

@@ -35,7 +35,7 @@ class EncodedTokens:
 
     Attributes:
         centroid_ids: ``(T,) uint16`` (``uint32`` above 65,536 centroids).
-        codes: ``(T, ceil(D * bits / 8)) uint8``, most significant bits first.
+        codes: ``(T, ceil(D * bits / 8)) uint8``, see ``kernels.rounding.level_numbers``.
         factors: ``(T, 2) uint8``: scale and reciprocal norm, see ``grid.Grid``.
     """
 
@@ -68,11 +68,13 @@ class Codec:
         centroids: ``(K, D) float32`` in the rotated space, unit length.
         rotation: ``(D, D) float32``, orthogonal; a row vector ``v`` is rotated as ``v @ rotation``.
         bits: 1, 2, 4 or 8 per dimension.
+        on_trellis: Whether 1 and 2 bits are chosen along a trellis, as they are but for indexes of earlier versions.
     """
 
     centroids: Float32Array
     rotation: Float32Array
     bits: int
+    on_trellis: bool = True
 
     @property
     def dim(self) -> int:
@@ -97,7 +99,7 @@ class Codec:
     @cached_property
     def grid(self) -> Grid:
         """The quantiser's constants."""
-        return grid(self.bits, self.dim)
+        return grid(self.bits, self.dim, on_trellis=self.on_trellis)
 
     @cached_property
     def _byte_levels(self) -> Float32Array:

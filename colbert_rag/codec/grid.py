@@ -50,7 +50,7 @@ class Grid:
         scale_borders: ``(255,) float32``.
         norms: ``(256,) float32``: the reciprocal norm that a byte stands for.
         norm_borders: ``(255,) float32``.
-        byte_levels: ``(256, 8 // bits) int16``: the levels that a byte of codes stands for; on a trellis
+        byte_levels: ``(256, 8 // bits) int16``: the levels that a byte of codes stands for; at 1 and 2 bits
             ``(2**MEMORY * 256, 8 // bits)``, by the low bits of the byte before and the byte.
     """
 
@@ -67,9 +67,12 @@ class Grid:
 
 
 @cache
-def grid(bits: int, dim: int) -> Grid:
-    """The grid for ``bits`` per dimension and vectors of ``dim`` dimensions."""
-    half = _TRELLIS_POINTS.get(bits)
+def grid(bits: int, dim: int, *, on_trellis: bool = True) -> Grid:
+    """The grid for ``bits`` per dimension and vectors of ``dim`` dimensions.
+
+    ``on_trellis`` decides at 1 and 2 bits; it is False for indexes of earlier versions.
+    """
+    half = _TRELLIS_POINTS.get(bits) if on_trellis else None
     normal = _normal_levels(bits) if half is None else np.array([*(-x for x in reversed(half)), *half])
     labels = None if half is None else _labels()
     unit = normal[-1] / _TOP
@@ -121,6 +124,8 @@ def _byte_numbers(bits: int, labels: NDArray[np.uint8] | None) -> NDArray[np.uin
     """Level numbers by byte, and on a trellis by the byte before, of which the state is what stands lowest."""
     dims = 8 // bits
     if labels is None:
-        return level_numbers(np.arange(256, dtype=np.uint8)[:, None], bits, dims, None)
+        alone = level_numbers(np.arange(256, dtype=np.uint8)[:, None], bits, dims, None)
+        # kernels read one and two bits by the byte before, whatever it says
+        return np.tile(alone, (1 << MEMORY, 1)) if bits in _TRELLIS_POINTS else alone
     before, byte = (part.reshape(-1).astype(np.uint8) for part in np.mgrid[: len(labels), :256])
     return level_numbers(np.column_stack([before, byte]), bits, 2 * dims, labels)[:, dims:]

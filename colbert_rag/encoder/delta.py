@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from colbert_rag.encoder.adapting import as_late_interaction, load_whole
 from colbert_rag.encoder.builtin import BUILTIN, load_builtin
 from colbert_rag.encoder.fingerprint import weights_digest
-from colbert_rag.encoder.loading import Checkpoint, load_checkpoint, located, text_transformer
+from colbert_rag.encoder.loading import Checkpoint, is_delta, load_checkpoint, located, text_transformer
 from colbert_rag.errors import ModelNotFoundError, ModelUnsupportedError, StorageError
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ __all__ = ["DELTA_FORMAT", "BaseModel", "base_digest", "load_delta", "projection
 
 DELTA_FORMAT = "colbert-rag-delta-1"
 _A, _B, _PROJECTION = ".lora_a", ".lora_b", "projection."
-_KEYS = ("format", "base", "base_sha256", "is_plain", "scaling")
+_KEYS = ("format", "base", "base_sha256", "is_plain", "scaling", "tensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class BaseModel:
 
     Attributes:
         name: ``"builtin"``, a hub name or a folder.
-        sha256: Of its backbone's weights, by ``base_digest``.
+        sha256: Of its backbone's weights and its prompts, by ``base_digest``.
         is_plain: Whether it is a plain text encoder, and the projection is all the delta's own.
     """
 
@@ -42,8 +44,9 @@ class BaseModel:
 
 
 def base_digest(model: MultiVectorEncoder) -> str:
-    """Sha256 over the weights of the backbone, before any adapter is put into it."""
-    return weights_digest(text_transformer(model).auto_model.state_dict())
+    """Sha256 over the weights of the backbone, before any adapter is put into it, and over the prompts."""
+    weights = weights_digest(text_transformer(model).auto_model.state_dict())
+    return hashlib.sha256(json.dumps([weights, model.prompts], sort_keys=True).encode()).hexdigest()
 
 
 def projections(model: MultiVectorEncoder) -> Iterator[tuple[str, Any]]:
@@ -80,11 +83,11 @@ def save_delta(
 
     tensors = {f"{name}{_A}": a for name, (a, _) in lora.items()}
     tensors |= {f"{name}{_B}": b for name, (_, b) in lora.items()}
-    for name, linear in projections(model):
-        tensors |= {f"{name}.{key}": value for key, value in linear.state_dict().items()}
+    tensors |= _projected(model)
     metadata = {
         **{"format": DELTA_FORMAT, "base": base.name, "base_sha256": base.sha256},
         **{"is_plain": json.dumps(base.is_plain), "scaling": json.dumps(scaling)},
+        "tensors": json.dumps(sorted(tensors)),
     }
     try:
         save_file({name: tensor.detach().cpu().half().contiguous() for name, tensor in tensors.items()}, path, metadata)
@@ -105,31 +108,39 @@ def load_delta(
 
     Raises:
         ModelNotFoundError: the file or the base cannot be found.
-        ModelUnsupportedError: the file is no delta, or is the delta of another model than the base.
+        ModelUnsupportedError: the file is no delta or not whole, or is the delta of another model than the base.
     """
-    metadata, tensors = _read(Path(path))
-    name = located(base or metadata["base"])
-    if json.loads(metadata["is_plain"]):
-        # a projection follows the backbone
-        weight = tensors.get(f"{_PROJECTION}1.weight")
-        projection = None if weight is None else weight.float().numpy()
-        transformer, prompts = load_whole(Checkpoint(name, local_files_only=local_files_only))
-        model = as_late_interaction(transformer, prompts, device, projection)
-    elif name == BUILTIN:
-        model = load_builtin(device, local_files_only=local_files_only)
-    else:
-        model = load_checkpoint(Checkpoint(name, local_files_only=local_files_only), device)
-    found = base_digest(model)
-    if found != metadata["base_sha256"]:
+    delta = _read(Path(path))
+    name = located(base or delta.base.name)
+    if is_delta(name):
         raise ModelUnsupportedError(
-            f"{path} is a delta to weights with sha256 {metadata['base_sha256']}; those of {name!r} have {found}. "
-            f"Pass base= with the model that it was trained from."
+            f"{path} names {name!r} as its base, which is a delta too; expected a whole model. Pass it to "
+            f"load_delta as base=."
         )
-    _add(model, tensors, json.loads(metadata["scaling"]), path)
+    model = _load_base(delta, name, device, local_files_only)
+    found = base_digest(model)
+    if found != delta.base.sha256:
+        raise ModelUnsupportedError(
+            f"{path} is a delta to weights and prompts with sha256 {delta.base.sha256}; those of {name!r} have "
+            f"{found}. Name the model that it was trained from: Encoder(load_delta({str(path)!r}, base=...))."
+        )
+    _check_shapes(delta, model)
+    _add(delta, model)
     return model
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+@dataclass(frozen=True, slots=True)
+class _Delta:
+    """A file that was found to be whole; names and matrices as ``save_delta`` takes them."""
+
+    path: Path
+    base: BaseModel
+    scaling: float
+    lora: dict[str, tuple[torch.Tensor, torch.Tensor]]
+    projections: dict[str, torch.Tensor]
+
+
+def _read(path: Path) -> _Delta:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -145,26 +156,106 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
             f"{path} is no delta that this version reads: format {DELTA_FORMAT!r} expected, "
             f"{metadata.get('format')!r} found. A whole model is loaded by its folder."
         )
-    return metadata, tensors
+    try:
+        return _parse(path, metadata, tensors)
+    except (ValueError, RecursionError) as error:
+        raise ModelUnsupportedError(f"{path} is no whole delta: {error}. Fetch or train it again.") from error
 
 
-def _add(model: MultiVectorEncoder, tensors: dict[str, torch.Tensor], scaling: float, path: object) -> None:
+def _parse(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> _Delta:
+    is_plain, names = json.loads(metadata["is_plain"]), json.loads(metadata["tensors"])
+    scaling = json.loads(metadata["scaling"], parse_int=float)
+    if not isinstance(is_plain, bool) or not isinstance(scaling, float) or not math.isfinite(scaling):
+        raise ValueError(
+            f"is_plain is {metadata['is_plain']:.80} and scaling {metadata['scaling']:.80}; expected true or false, "
+            f"and a finite number"
+        )
+    if not metadata["base"]:
+        raise ValueError("it names no base")
+    if names != sorted(tensors):
+        raise ValueError(f"it holds {len(tensors)} tensors, and not those that it lists")
+    for name, tensor in tensors.items():
+        _check_numbers(name, tensor)
+    lora = _pairs(tensors)
+    rest = {name: tensor for name, tensor in tensors.items() if not name.endswith((_A, _B))}
+    if strange := [name for name in rest if not name.startswith(_PROJECTION)]:
+        raise ValueError(f"{strange[0]!r} is neither a low-rank matrix nor a projection")
+    return _Delta(path, BaseModel(metadata["base"], metadata["base_sha256"], is_plain), scaling, lora, rest)
+
+
+def _check_numbers(name: str, tensor: torch.Tensor) -> None:
     import torch
 
-    backbone = dict(text_transformer(model).auto_model.named_parameters())
-    linears = dict(projections(model))
-    try:
-        with torch.no_grad():
-            for name, tensor in tensors.items():
-                if name.endswith(_A):
-                    weight = backbone[name.removesuffix(_A)]
-                    b = tensors[name.removesuffix(_A) + _B]
-                    # in float32 and in this order, as peft merges
-                    weight.add_(((b.float() @ tensor.float()) * scaling).to(weight))
-                elif name.startswith(_PROJECTION):
-                    linear, _, key = name.rpartition(".")
-                    getattr(linears[linear], key).copy_(tensor)
-    except (AttributeError, KeyError, RuntimeError) as error:
-        raise ModelUnsupportedError(
-            f"{path}: its tensors do not fit the model ({type(error).__name__}: {error}). Train the delta again."
-        ) from error
+    if tensor.dtype != torch.float16 or not tensor.isfinite().all():
+        raise ValueError(f"{name} has values of {tensor.dtype}; expected torch.float16, all of them finite")
+
+
+def _pairs(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    pairs = {}
+    for name in sorted({name[: -len(_A)] for name in tensors if name.endswith((_A, _B))}):
+        a, b = tensors.get(f"{name}{_A}"), tensors.get(f"{name}{_B}")
+        if a is None or b is None:
+            raise ValueError(f"{name} has one low-rank matrix; expected two")
+        if a.ndim != 2 or b.ndim != 2 or len(a) == 0 or len(a) != b.shape[1]:
+            raise ValueError(
+                f"the low-rank matrices of {name} have shapes {tuple(a.shape)} and {tuple(b.shape)}; expected (r, n) "
+                f"and (m, r)"
+            )
+        pairs[name] = a, b
+    return pairs
+
+
+def _load_base(delta: _Delta, name: str, device: str | None, local_files_only: bool) -> MultiVectorEncoder:
+    checkpoint = Checkpoint(name, local_files_only=local_files_only)
+    if not delta.base.is_plain:
+        if name == BUILTIN:
+            return load_builtin(device, local_files_only=local_files_only)
+        return load_checkpoint(checkpoint, device)
+    transformer, prompts = load_whole(checkpoint)
+    # the projection follows the backbone
+    weight = delta.projections.get(f"{_PROJECTION}1.weight")
+    width = transformer.get_embedding_dimension()
+    if weight is not None and (weight.ndim != 2 or weight.shape[1] != width):
+        raise _unfit(delta, f"{_PROJECTION}1.weight", tuple(weight.shape), f"(dim, {width})")
+    return as_late_interaction(transformer, prompts, device, None if weight is None else weight.float().numpy())
+
+
+def _check_shapes(delta: _Delta, model: MultiVectorEncoder) -> None:
+    """Refuse all but the very shapes of the model: what torch would broadcast, too."""
+    weights = {name: tuple(weight.shape) for name, weight in _backbone(model).items()}
+    for name, (a, b) in delta.lora.items():
+        if weights.get(name) != (len(b), a.shape[1]):
+            raise _unfit(delta, name, (len(b), a.shape[1]), weights.get(name))
+    expected = {name: tuple(weight.shape) for name, weight in _projected(model).items()}
+    found = {name: tuple(weight.shape) for name, weight in delta.projections.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise _unfit(delta, name, found.get(name), expected.get(name))
+
+
+def _unfit(delta: _Delta, name: str, found: object, expected: object) -> ModelUnsupportedError:
+    return ModelUnsupportedError(
+        f"{delta.path}: its tensors do not fit the model: {name} has the shape {found}, {expected} expected (None "
+        f"where there is none). Train the delta again."
+    )
+
+
+def _add(delta: _Delta, model: MultiVectorEncoder) -> None:
+    import torch
+
+    weights, projected = _backbone(model), _projected(model)
+    with torch.no_grad():
+        for name, (a, b) in delta.lora.items():
+            # in float32 and in this order, as peft merges
+            weights[name].add_(((b.float() @ a.float()) * delta.scaling).to(weights[name]))
+        for name, tensor in delta.projections.items():
+            projected[name].copy_(tensor)
+
+
+def _backbone(model: MultiVectorEncoder) -> dict[str, torch.Tensor]:
+    return dict(text_transformer(model).auto_model.named_parameters())
+
+
+def _projected(model: MultiVectorEncoder) -> dict[str, torch.Tensor]:
+    """The weights of the projections, by their names in a delta."""
+    return {f"{name}.{key}": value for name, linear in projections(model) for key, value in linear.state_dict().items()}

@@ -94,20 +94,28 @@ def _machine_code(function: Callable[..., Any], signature: Any, options: dict[st
     except Exception as err:
         compiled = nb.njit(signature, nogil=True, **options)(function)
         # numba's own RuntimeError names the function, and would be said once for each
-        _say_not_kept("no folder can be written" if isinstance(err, RuntimeError) else f"{type(err).__name__}: {err}")
-    if compiled.stats.cache_misses:
-        spent = time.perf_counter() - begin
-        _log.info("compiled %s in %.1f s; kept in %s", function.__name__, spent, compiled.stats.cache_path)
+        _warn(*(_NO_FOLDER if isinstance(err, RuntimeError) else (f"{type(err).__name__}: {err}", _DAMAGED)))
+    spent, place = time.perf_counter() - begin, compiled.stats.cache_path
+    if compiled.stats.cache_misses or place is None:
+        _log.info("compiled %s in %.1f s; %s", function.__name__, spent, f"kept in {place}" if place else "not kept")
     return compiled  # type: ignore[no-any-return]
 
 
+_NO_FOLDER = ("no folder can be written", "Set NUMBA_CACHE_DIR to a folder that this user can write and nobody else.")
+_DAMAGED = (
+    "Delete the files *.nbi and *.nbc in colbert_rag/kernels/__pycache__, in the folder numba of the user's cache or "
+    "in NUMBA_CACHE_DIR: they are made again."
+)
+
+
 @functools.cache
-def _say_not_kept(reason: str) -> None:
-    """Warn, once for each reason."""
+def _warn(reason: str, advice: str) -> None:
+    """Say it once for each reason."""
     _log.warning(
-        "Compiled kernels cannot be kept or read back, so every process compiles them anew, which takes seconds: %s. "
-        "Set NUMBA_CACHE_DIR to a folder that this user can write and nobody else.",
+        "Compiled kernels cannot be kept or read back, so every process compiles them anew, which takes seconds: "
+        "%s. %s",
         reason,
+        advice,
     )
 
 

@@ -28,12 +28,16 @@ class FileRecord(_Record):
 
 
 class CodecRecord(_Record):
-    """A codec: its folder, its shape, the number of tokens that the corpus had when it was trained."""
+    """A codec: its folder, its shape, the number of tokens that the corpus had when it was trained.
+
+    ``on_trellis`` says how one and two bits are to be read; it came later than the format, as the settings below.
+    """
 
     name: CodecName
     n_centroids: Annotated[int, Field(ge=1, le=2**18)]
     trained_on: Count
     files: dict[Name, FileRecord]
+    on_trellis: bool = False
 
 
 class SegmentRecord(_Record):

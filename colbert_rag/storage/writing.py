@@ -125,7 +125,7 @@ class Writing(Reading):
 
     def set_codec(self, record: CodecRecord) -> None:
         """Name the codec that all segments are packed with."""
-        self.connection.execute("UPDATE state SET codec = ?", (record.model_dump_json(),))
+        self.connection.execute("UPDATE state SET codec = ?", (record.model_dump_json(exclude_defaults=True),))
 
     def optimise(self) -> None:
         """Merge the full-text index into one structure."""

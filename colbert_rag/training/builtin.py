@@ -99,7 +99,7 @@ def pairs_of(folder: Path, seed: int) -> Iterator[Pair]:
         with gzip.open(folder / f"{source.name}.jsonl.gz", "rt", encoding="utf-8") as lines:
             records = [json.loads(line) for line in lines]
         for record in random.Random(seed).sample(records, min(source.most, len(records))):
-            yield Pair(record["query"], record["positive"], _passage_id(source, record), record.get("query_id"))
+            yield Pair(record["query"], record["positive"], _passage_id(source, record))
 
 
 def _passage_id(source: Source, record: Mapping[str, Any]) -> str | None:

@@ -8,9 +8,9 @@ from typing import Literal
 
 from colbert_rag.readers import JudgedCorpus
 from colbert_rag.training.pairs import Pair
-from colbert_rag.training.shingles import NearDuplicates, shingled
+from colbert_rag.training.shingles import NEAR_DUPLICATE, NearDuplicates, passage_likeness, shingled
 
-__all__ = ["Leak", "find_leaks", "relevant_passages"]
+__all__ = ["Leak", "find_leaks", "relevant_passages", "shared_passages"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,24 @@ def relevant_passages(corpus: JudgedCorpus, known: Collection[str] = ()) -> dict
     relevant = {key for judged in corpus.qrels.values() for key, relevance in judged.items() if relevance > 0}
     wanted = relevant.difference(known)
     return {document.id: document.text for document in corpus.documents if document.id in wanted}
+
+
+def shared_passages(pairs: Sequence[Pair], corpus: JudgedCorpus) -> set[str]:
+    """Return the ids of documents that a test shares with its training split.
+
+    Those that a pair names as its ``passage_id`` and whose text is nearly that of its positive, a part of it, or holds
+    it: numbers that two collections have by chance are no such names.
+    """
+    named: dict[str, list[str]] = {}
+    for pair in pairs:
+        if pair.passage_id is not None:
+            named.setdefault(pair.passage_id, []).append(pair.positive)
+    return {
+        document.id
+        for document in corpus.documents
+        for positive in named.get(document.id, ())
+        if passage_likeness(shingled(positive), shingled(document.text)) >= NEAR_DUPLICATE
+    }
 
 
 def _found(kind: Literal["query", "passage"], trained: Sequence[str], tested: Mapping[str, str]) -> Iterator[Leak]:

@@ -18,7 +18,7 @@ from colbert_rag.training.pairs import Pair
 from colbert_rag.training.shingles import NEAR_DUPLICATE, Shingles, passage_likeness, shingled
 from colbert_rag.types import Document, Hit, Progress, SearchConfig, TextEncoder, silent
 
-__all__ = ["complete", "mine"]
+__all__ = ["check_options", "complete", "mine"]
 
 # queries that are encoded in one forward pass
 CHUNK = 64
@@ -70,7 +70,9 @@ def mine(
         InvalidTrainingError: there is no pair, or an option is out of range.
         InvalidDocumentError: a text of the corpus is refused.
     """
-    _check(pairs, n_negatives, depth, margin)
+    if not pairs:
+        raise InvalidTrainingError("There is no pair to mine negatives for; expected at least one.")
+    check_options(n_negatives, depth, margin)
     _check_folder(folder)
     passages = _Passages(pairs, corpus)
     told = progress or silent
@@ -182,9 +184,12 @@ class _Miner:
         return -math.inf if score is None else score - self.margin * abs(score)
 
 
-def _check(pairs: Sequence[Pair], n_negatives: int, depth: int, margin: float | None) -> None:
-    if not pairs:
-        raise InvalidTrainingError("There is no pair to mine negatives for; expected at least one.")
+def check_options(n_negatives: int, depth: int, margin: float | None) -> None:
+    """Refuse options of ``mine`` that are out of range.
+
+    Raises:
+        InvalidTrainingError: one is.
+    """
     if not 1 <= n_negatives <= depth:
         raise InvalidTrainingError(
             f"expected 1 <= n_negatives <= depth, found n_negatives={n_negatives} and depth={depth}: negatives are "

@@ -20,19 +20,17 @@ class Pair:
         query: The question; not blank.
         positive: The text that answers it; not blank.
         passage_id: Which passage the text is; pairs of one passage are no negatives of each other.
-        query_id: Which query it is.
     """
 
     query: str
     positive: str
     passage_id: str | None = None
-    query_id: str | None = None
 
 
 def read_pairs(path: Path) -> list[Pair]:
     """Read pairs from JSON Lines with the fields ``query`` and ``positive``, plain or gzip-compressed.
 
-    ``passage_id`` and ``query_id`` may be there; other fields are not read.
+    ``passage_id`` may be there; other fields are not read.
 
     Args:
         path: A ``.jsonl`` or ``.jsonl.gz`` file.
@@ -54,8 +52,7 @@ def read_pairs(path: Path) -> list[Pair]:
 
 def _pair(record: dict[str, Any], where: str) -> Pair:
     query, positive = (_text(record, name, where) for name in ("query", "positive"))
-    passage_id, query_id = (_id(record, name, where) for name in ("passage_id", "query_id"))
-    return Pair(query, positive, passage_id, query_id)
+    return Pair(query, positive, _passage_id(record, where))
 
 
 def _text(record: dict[str, Any], name: str, where: str) -> str:
@@ -75,10 +72,10 @@ def _text(record: dict[str, Any], name: str, where: str) -> str:
     return value
 
 
-def _id(record: dict[str, Any], name: str, where: str) -> str | None:
-    value = record.get(name)
+def _passage_id(record: dict[str, Any], where: str) -> str | None:
+    value = record.get("passage_id")
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, int):
-        raise CorpusFormatError(f"{where}: expected a string or a whole number as {name!r}, found {value!r:.80}")
+        raise CorpusFormatError(f"{where}: expected a string or a whole number as 'passage_id', found {value!r:.80}")
     return str(value)

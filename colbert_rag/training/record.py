@@ -12,8 +12,9 @@ from typing import Any
 from colbert_rag.errors import InvalidTrainingError
 from colbert_rag.training.pairs import Pair
 from colbert_rag.training.settings import TrainingSettings
+from colbert_rag.training.writing import write_atomically
 
-__all__ = ["FinishedRound", "Record", "digest_of", "read_record", "write_atomically", "write_record"]
+__all__ = ["FinishedRound", "Record", "digest_of", "read_record", "write_record"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Record:
         after: Metrics of the model that was written.
         rounds: Those that are over.
         seconds: Wall clock of all sessions, loading and evaluation included.
+        base_sha256: Of the base, by ``base_digest``; None until it is loaded.
     """
 
     settings: dict[str, Any]
@@ -54,6 +56,7 @@ class Record:
     after: dict[str, float] = field(default_factory=dict)
     rounds: list[FinishedRound] = field(default_factory=list)
     seconds: float = 0.0
+    base_sha256: str | None = None
 
     def log(self) -> list[dict[str, float]]:
         """The logs of all rounds, steps counted from the first."""
@@ -63,6 +66,20 @@ class Record:
             entries += [{**entry, "step": entry["step"] + offset} for entry in finished.log]
             offset += max((entry["step"] for entry in finished.log), default=0)
         return entries
+
+    def check_base(self, sha256: str) -> None:
+        """Take note of the base at first; later, refuse another.
+
+        Raises:
+            InvalidTrainingError: the training was begun with another.
+        """
+        if self.base_sha256 not in (None, sha256):
+            raise InvalidTrainingError(
+                f"The training was begun with the base {self.settings['base']!r} as it had the sha256 "
+                f"{self.base_sha256}; found {sha256}: its weights or prompts have changed. Put that base back, or "
+                f"remove what was begun and begin again."
+            )
+        self.base_sha256 = sha256
 
 
 def digest_of(pairs: Sequence[Pair], corpus: Mapping[str, str] | None) -> str:
@@ -74,15 +91,12 @@ def digest_of(pairs: Sequence[Pair], corpus: Mapping[str, str] | None) -> str:
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Write the record; the file is whole at any time."""
+    """Write the record; the file is whole at any time.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
     write_atomically(path, json.dumps(asdict(record), indent=1))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text; under its name is the old one or the whole new one."""
-    beside = path.with_suffix(".tmp")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
 
 
 def read_record(path: Path, settings: TrainingSettings, data_sha256: str) -> Record:

@@ -8,9 +8,10 @@ from numbers import Integral, Real
 from typing import Literal, TypeAlias, get_args
 
 from colbert_rag.encoder.builtin import BUILTIN
+from colbert_rag.encoder.loading import is_delta
 from colbert_rag.errors import InvalidTrainingError
 
-__all__ = ["LOSSES", "LossName", "TrainingSettings"]
+__all__ = ["LOSSES", "MINING_DEPTH", "LossName", "TrainingSettings"]
 
 LossName: TypeAlias = Literal["in-batch", "cached", "pairwise", "distil", "in-batch-distil", "margin-mse"]
 LOSSES: tuple[LossName, ...] = get_args(LossName)
@@ -24,6 +25,8 @@ _LEAST = {
     **{"n_held_out": 0, "n_distractors": 0, "query_length": 2, "document_length": 2},
 }
 _NEGATIVES = 7
+# documents of a ranking that negatives are drawn from
+MINING_DEPTH = 100
 _LORA_RATE, _FULL_RATE = 5e-4, 2e-5
 
 
@@ -46,8 +49,8 @@ class TrainingSettings:
         teacher: Name of a cross-encoder that scores the examples of each round, or "wide" for MaxSim of a plain base's
             own token vectors, before any projection; None for no teacher.
         rounds: How often hard negatives are mined with the model as it is, scored and trained on.
-        n_negatives: Mined hard negatives for each query; 0: the other documents of the batch alone. None: 7 with a
-            loss that needs them or more than one round, else 0.
+        n_negatives: Mined hard negatives for each query, 100 at most; 0: the other documents of the batch alone. None:
+            7 with a loss that needs them or more than one round, else 0.
         batch_size: Examples in a step.
         mini_batch_size: Texts that the loss "cached" encodes at a time.
         learning_rate: The highest; None for 5e-4 with LoRA and 2e-5 without.
@@ -106,6 +109,16 @@ class TrainingSettings:
             _check_positive("learning_rate", self.learning_rate)
         if self.in_batch_weight != 0:
             _check_positive("in_batch_weight", self.in_batch_weight)
+        if self.n_mined > MINING_DEPTH:
+            raise InvalidTrainingError(
+                f"n_negatives={self.n_negatives} is not possible: negatives are drawn from the first {MINING_DEPTH} "
+                f"documents of a ranking. Take {MINING_DEPTH} or fewer."
+            )
+        if is_delta(self.base):
+            raise InvalidTrainingError(
+                f"base={self.base!r} is a delta, which holds a part of a model. Name the folder that the same training "
+                f"wrote, with the whole model, or the base that the delta was trained from."
+            )
         self._check_loss()
 
     def _check_loss(self) -> None:

@@ -11,6 +11,7 @@ from colbert_rag.encoder.adapting import project
 from colbert_rag.encoder.builtin import BUILTIN, load_builtin
 from colbert_rag.encoder.delta import BaseModel, base_digest, projections, save_delta
 from colbert_rag.encoder.loading import Checkpoint, is_late_interaction, load_checkpoint, located, without_progress_bars
+from colbert_rag.errors import InvalidTrainingError
 from colbert_rag.training.lora import LoraAdapter
 from colbert_rag.training.settings import TrainingSettings
 from colbert_rag.types import Progress
@@ -20,7 +21,23 @@ if TYPE_CHECKING:
 
     from sentence_transformers import MultiVectorEncoder
 
-__all__ = ["Trainee"]
+__all__ = ["Trainee", "check_device"]
+
+
+def check_device(name: str | None) -> None:
+    """Refuse a device that is not known or not there; None is the best there is.
+
+    Raises:
+        InvalidTrainingError: it is.
+    """
+    try:
+        # a number must come back: a device without memory takes tensors, too
+        torch.zeros(1, device=name).item()
+    except (AssertionError, ImportError, RuntimeError) as error:
+        raise InvalidTrainingError(
+            f"device={name!r} is not known or not there ({str(error).splitlines()[0]}). Name another, such as 'cpu', "
+            f"or none for the best there is."
+        ) from error
 
 
 class Trainee:
@@ -58,16 +75,35 @@ class Trainee:
 
         Args:
             delta: Where the delta is written; None for none. Without an adapter there is none.
+
+        Raises:
+            InvalidTrainingError: a weight is not finite, or too large for float16.
+            StorageError: the delta cannot be written.
         """
+        self.check_finite()
         if self._adapter is None:
             return
         with torch.no_grad():
             for weight in self.trained.values():
                 weight.copy_(weight.half())
+        self.check_finite(" in float16, as which a delta holds them")
         if delta is not None:
             save_delta(delta, self.base, self._adapter.matrices(), self._adapter.scaling, self.model)
         self._adapter.merge()
         self._adapter = None
+
+    def check_finite(self, form: str = "") -> None:
+        """Refuse weights that are not finite.
+
+        Raises:
+            InvalidTrainingError: a weight that is trained is not.
+        """
+        for name, weight in self.trained.items():
+            if not weight.isfinite().all():
+                raise InvalidTrainingError(
+                    f"Weights of {name} are not finite{form}: the training has diverged. Begin again with a lower "
+                    f"learning_rate (on the command line --learning-rate)."
+                )
 
     def save(self, folder: Path) -> None:
         """Write the finished model in sentence-transformers' format."""

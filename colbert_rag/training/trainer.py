@@ -9,17 +9,18 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 from sentence_transformers import MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments
+from torch import nn
 from transformers import PrinterCallback, TrainerState
 
 from colbert_rag.encoder.token_model import TokenModel
 from colbert_rag.training.batches import Apart, ApartBatchSampler, keep_apart
 from colbert_rag.training.examples import Example, to_dataset
 from colbert_rag.training.interrupting import InterruptFlag, deferred_interrupt
-from colbert_rag.training.losses import make_loss
 from colbert_rag.training.pairs import Pair
 from colbert_rag.training.settings import TrainingSettings
 from colbert_rag.training.starting import Trainee
 from colbert_rag.training.watching import METRICS, HeldOutEvaluator, Watcher
+from colbert_rag.training.writing import explained_writes
 from colbert_rag.types import Progress
 
 __all__ = ["Round", "load_weights", "save_weights", "train_round"]
@@ -50,9 +51,9 @@ class Round:
 class _Trainer(MultiVectorEncoderTrainer):
     """Batches that keep answers apart, and checkpoints that hold only what is trained."""
 
-    def __init__(self, trainee: Trainee, apart: Sequence[Apart], **options: Any) -> None:
+    def __init__(self, trainee: Trainee, apart: Sequence[Apart], folder: Path, **options: Any) -> None:
         # before the base class, which builds its loaders with it
-        self._trainee, self._apart = trainee, apart
+        self._trainee, self._apart, self._folder = trainee, apart, folder
         super().__init__(model=trainee.model, **options)
 
     def get_batch_sampler(self, dataset: Any, batch_size: int, *_: Any, **__: Any) -> ApartBatchSampler:
@@ -60,6 +61,16 @@ class _Trainer(MultiVectorEncoderTrainer):
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """The card is ours, of what this run measured."""
+
+    def evaluate(self, *given: Any, **options: Any) -> dict[str, float]:
+        """Evaluate weights that are finite."""
+        self._trainee.check_finite()
+        return super().evaluate(*given, **options)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self._trainee.check_finite()
+        with explained_writes(self._folder):
+            super()._save_checkpoint(model, trial)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         assert output_dir is not None
@@ -71,6 +82,7 @@ class _Trainer(MultiVectorEncoderTrainer):
 
 def train_round(
     trainee: Trainee,
+    loss: nn.Module,
     work: Round,
     settings: TrainingSettings,
     evaluator: HeldOutEvaluator | None,
@@ -82,6 +94,7 @@ def train_round(
 
     Args:
         trainee: Changed in place.
+        loss: Of ``make_loss``, over the trainee's model.
         work: The round.
         settings: How.
         evaluator: Measures the model as it is trained.
@@ -91,8 +104,9 @@ def train_round(
         What was logged: ``step`` with ``loss``, or with a metric.
 
     Raises:
-        InvalidTrainingError: examples differ in their number of documents, or a leading dimension is not possible.
+        InvalidTrainingError: examples differ in their number of documents, or the loss or a weight is no longer finite.
         KeyboardInterrupt: there was an interrupt; a checkpoint was saved after the step.
+        StorageError: a checkpoint cannot be written.
     """
     checkpoint = _last_checkpoint(work.folder)
     if checkpoint is not None:
@@ -101,13 +115,14 @@ def train_round(
             load_weights(trainee, Path(state.best_model_checkpoint or checkpoint))
             return _log(state)
     with deferred_interrupt() as interrupt:
-        trainer = _trainer(trainee, work, settings, evaluator, progress, interrupt)
+        trainer = _trainer(trainee, loss, work, settings, evaluator, progress, interrupt)
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     return _log(trainer.state)
 
 
 def _trainer(
     trainee: Trainee,
+    loss: nn.Module,
     work: Round,
     settings: TrainingSettings,
     evaluator: HeldOutEvaluator | None,
@@ -117,9 +132,10 @@ def _trainer(
     trainer = _Trainer(
         trainee,
         keep_apart(work.examples, work.pairs, work.passage_of),
+        work.folder,
         train_dataset=to_dataset(work.examples),
         args=_arguments(trainee, work, settings, evaluator is not None),
-        loss=make_loss(trainee.model, settings),
+        loss=loss,
         evaluator=evaluator,
         callbacks=[Watcher(f"train, round {work.number}", progress, interrupt, evaluator is not None)],
     )
@@ -128,10 +144,15 @@ def _trainer(
 
 
 def save_weights(trainee: Trainee, folder: Path) -> None:
-    """Write the weights that are trained, and no others."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the weights that are trained, and no others.
+
+    Raises:
+        StorageError: they cannot be written.
+    """
     tensors = {name: weight.detach().cpu().contiguous() for name, weight in trainee.trained.items()}
-    save_file(tensors, folder / _WEIGHTS)
+    with explained_writes(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, folder / _WEIGHTS)
 
 
 def load_weights(trainee: Trainee, folder: Path) -> None:
@@ -167,6 +188,8 @@ def _arguments(
         # rounds differ in their order
         seed=settings.seed + work.number - 1,
         logging_steps=1,
+        # else a loss that is not finite would be logged as 0
+        logging_nan_inf_filter=False,
         save_steps=settings.eval_every,
         save_total_limit=2,
         disable_tqdm=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 from transformers import TrainerCallback
 
 from colbert_rag.encoder import Encoder
+from colbert_rag.errors import InvalidTrainingError
 from colbert_rag.evaluation import evaluate
 from colbert_rag.kernels import maxsim
 from colbert_rag.training.interrupting import InterruptFlag
@@ -90,7 +92,7 @@ class HeldOutEvaluator(BaseEvaluator):
 
 
 class Watcher(TrainerCallback):
-    """Reports progress, has the last step evaluated and saved, and stops after a step when interrupted.
+    """Reports progress, has the last step evaluated and saved, and stops when interrupted or when the loss is lost.
 
     Args:
         stage: What the progress is called.
@@ -118,3 +120,24 @@ class Watcher(TrainerCallback):
             # an evaluation that is due stays so: without it the resumed run would not know this step's quality
             control.should_save = control.should_training_stop = True
         return control
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Called by transformers after each step, before it evaluates and saves.
+
+        Raises:
+            InvalidTrainingError: the loss of the step is not finite.
+        """
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise InvalidTrainingError(
+                f"{self._stage}, step {state.global_step}: the loss is {loss}, the training has diverged. Begin again "
+                f"with a learning_rate below {args.learning_rate:g} (on the command line --learning-rate); checkpoints "
+                f"of before, if there are any, lie in {args.output_dir}, and do not go on with another rate."
+            )

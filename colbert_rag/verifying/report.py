@@ -12,6 +12,7 @@ from colbert_rag.errors import ColbertRagError, IndexLockedError
 from colbert_rag.storage import Catalog, CatalogState, Reading
 from colbert_rag.storage.access import CATALOG, CatalogFiles
 from colbert_rag.storage.catalog import read_state
+from colbert_rag.storage.guards import work_bounded
 from colbert_rag.storage.leftovers import leftovers
 from colbert_rag.storage.write_ahead_log import check_log
 from colbert_rag.types import Progress, VerifyReport, silent
@@ -76,7 +77,7 @@ def verify_folder(path: str | Path, progress: Progress | None = None) -> VerifyR
 def _commits(root: Path) -> int | None:
     """Number of the newest commit; None where it cannot be read."""
     try:
-        with reading_catalog(root) as connection:
+        with reading_catalog(root) as connection, work_bounded(connection):
             return Reading(connection).commits()
     except (sqlite3.Error, OSError, ValueError):
         return None
@@ -140,7 +141,9 @@ class _Look:
         with ExitStack() as files:
             pinned = PinnedFiles()
             with damage_noted(self.problems, self._root):
-                self._state = read_state(reading, self._root)
+                # what stands in the place of a table may have no end
+                with work_bounded(reading.connection):
+                    self._state = read_state(reading, self._root)
                 pinned = files.enter_context(pinned_files(self._root, self._state))
             self.is_overtaken = bool(pinned.problems) and self.commits != _commits(self._root)
             if not self.is_overtaken:

@@ -99,6 +99,23 @@ def test_a_file_that_is_there_is_not_written_over_unless_forced(mine, output: Pa
     assert len(read_examples(output)) == 2
 
 
+def test_options_that_do_not_go_together_are_refused_before_anything_is_read(mine, pairs, output, monkeypatch):
+    monkeypatch.setattr(rescoring, "load_teacher", lambda name: pytest.fail("the teacher was loaded"))
+    pairs.write_text("no pairs")
+    outcome = mine("--negatives", 5, "--depth", 4, "--teacher", "judge")
+    assert outcome.code == 1
+    assert "found n_negatives=5 and depth=4" in outcome.err
+    assert not output.exists()
+
+
+def test_an_output_in_no_folder_is_wrong_usage(run, pairs: Path, tmp_path: Path):
+    outcome = run("mine", pairs, "--model", "hash", "--output", tmp_path / "missing" / "examples.jsonl")
+    assert outcome.code == 2
+    said = " ".join(outcome.err.replace("│", " ").split())
+    assert "is no file in a folder that is there; name a file in one that is" in said
+    assert "html" not in said
+
+
 def test_an_output_of_another_kind_is_wrong_usage(run, pairs: Path, tmp_path: Path):
     outcome = run("mine", pairs, "--model", "hash", "--output", tmp_path / "examples.json")
     assert outcome.code == 2

@@ -136,11 +136,16 @@ def test_pairs_that_a_test_is_in_are_refused(run, asked, tmp_path, pairs_file, j
 
 def test_a_test_that_no_pair_knows_stops_nothing(run, asked, tmp_path, pairs_file, judged):
     rows = [json.loads(line) for line in pairs_file.read_text().splitlines()]
-    # the document of the test is named by a pair: both splits share it
+    # the document of the test is named by the pair that has its text: both splits share it
     rows[0]["passage_id"] = "d1"
     pairs_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert run("train", pairs_file, "--output", tmp_path / "model", "--test", judged).code == 0
     assert len(asked) == 1
+    # a number of another collection is no such name
+    rows[0]["passage_id"], rows[1]["passage_id"] = "other", "d1"
+    pairs_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    outcome = run("train", pairs_file, "--output", tmp_path / "model", "--test", judged)
+    assert "pair 0 has passage 'd1'" in " ".join(outcome.err.split())
     (judged / "queries.jsonl").write_text('{"_id": "q1", "text": "BAGU"}\n')
     outcome = run("train", pairs_file, "--output", tmp_path / "model", "--test", judged)
     assert "pair 0 has query 'q1'" in " ".join(outcome.err.split())

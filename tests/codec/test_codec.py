@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from colbert_rag.codec import Codec, EncodedTokens, train_codec
 from colbert_rag.codec.grid import BITS
-from colbert_rag.kernels import reference
+from colbert_rag.kernels import blocked_query, reference
 from colbert_rag.kernels.layout import LANES
 
 # mean and worst cosine of 1,000 clustered vectors with their decoded form; measured, less a margin
@@ -96,6 +97,32 @@ def test_decoding_follows_the_formula_of_the_reference(codecs, clustered, bits):
     rebuilt = (codec.centroids[tokens.centroid_ids] + scales * z) * norms
     np.testing.assert_allclose(codec.decode_rotated(tokens), rebuilt, atol=1e-6)
     np.testing.assert_allclose(codec.decode(tokens), rebuilt @ codec.rotation.T.astype(np.float64), atol=1e-5)
+
+
+@pytest.mark.parametrize("bits", [1, 2])
+def test_codes_of_earlier_versions_are_read_and_scored_as_they_were_written(codecs, clustered, bits):
+    """Any bytes at all: the levels are those of the codes alone, whatever the byte before says."""
+    codec, rng = replace(codecs(48, bits), on_trellis=False), np.random.default_rng(8)
+    drawn = rng.integers(0, 256, (40, codec.code_bytes), np.uint8)
+    tokens = EncodedTokens(np.arange(40).astype(np.uint16), drawn, rng.integers(100, 200, (40, 2), np.uint8))
+    z = codec.grid.levels[reference.unpack_codes(drawn, bits, 48)].astype(np.float64)
+    scales, norms = codec.grid.scales[tokens.factors[:, :1]], codec.grid.norms[tokens.factors[:, 1:]]
+    rebuilt = (codec.centroids[tokens.centroid_ids] + scales * z) * norms
+    np.testing.assert_allclose(codec.decode_rotated(tokens), rebuilt, atol=1e-5)
+    query = clustered(5, 48, seed=8)
+    found = np.empty((40, 5), np.float32)
+    codec.similarities(blocked_query(codec.rotate(query)), tokens, found)
+    np.testing.assert_allclose(found, rebuilt @ (query @ codec.rotation).T, atol=1e-4)
+
+
+@pytest.mark.parametrize("bits", [1, 2])
+def test_an_index_of_an_earlier_version_takes_new_vectors_in_its_own_codes(codecs, clustered, bits):
+    codec, vectors = replace(codecs(48, bits), on_trellis=False), clustered(60, 48, seed=9)
+    tokens = codec.encode(vectors)
+    codes, _ = reference.quantise(vectors @ codec.rotation, codec.centroids[tokens.centroid_ids], codec.grid, bits)
+    assert (codes == tokens.codes).mean() > 0.99
+    on_trellis = codecs(48, bits).encode(vectors)
+    assert (codes != on_trellis.codes).mean() > 0.5
 
 
 @pytest.mark.parametrize("bits", BITS)

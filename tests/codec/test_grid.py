@@ -15,9 +15,9 @@ BEST_DISTORTION = {1: 0.3634, 2: 0.1175, 4: 0.009497}
 TRELLIS = (1, 2)
 
 
-def standard_levels(bits):
+def standard_levels(bits, **options):
     """Levels in standard deviations: the largest scale belongs to a residual of length 2."""
-    g = grid(bits, 64)
+    g = grid(bits, 64, **options)
     return g.levels * float(g.scales[-1]) * math.sqrt(64) / 2
 
 
@@ -46,19 +46,27 @@ def test_levels_differ_from_each_other(bits):
     assert len(set(levels)) == len(levels)
 
 
-def test_each_level_is_the_mean_of_its_cell():
+def test_one_bit_alone_stands_for_the_mean_of_half_a_normal_variable():
+    expected = [-math.sqrt(2 / math.pi), math.sqrt(2 / math.pi)]
+    np.testing.assert_allclose(standard_levels(1, on_trellis=False), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_each_level_is_the_mean_of_its_cell(bits):
     """The fixed point that Lloyd and Max define, up to rounding to integers."""
-    levels = standard_levels(4)
+    levels = standard_levels(bits, on_trellis=False)
     edges = [-math.inf, *((levels[1:] + levels[:-1]) / 2), math.inf]
     means = [cell_mean(a, b) for a, b in pairwise(edges)]
     np.testing.assert_allclose(levels, means, atol=levels[-1] / 127)
 
 
-def test_distortion_is_that_of_the_best_quantiser():
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_distortion_is_that_of_the_best_quantiser(bits):
     x = np.linspace(-8, 8, 200_001)
     weight = np.exp(-x * x / 2) / math.sqrt(2 * math.pi) * (x[1] - x[0])
-    rounded = standard_levels(4)[np.searchsorted(grid(4, 64).borders, x)]
-    np.testing.assert_allclose((weight * (x - rounded) ** 2).sum(), BEST_DISTORTION[4], rtol=5e-3)
+    borders = grid(bits, 64, on_trellis=False).borders
+    rounded = standard_levels(bits, on_trellis=False)[np.searchsorted(borders, x)]
+    np.testing.assert_allclose((weight * (x - rounded) ** 2).sum(), BEST_DISTORTION[bits], rtol=5e-3)
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +110,9 @@ def test_tables_rise_and_have_a_value_for_every_byte(bits, dim):
     assert g.scales[0] == 0
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", BITS)
 def test_a_byte_of_codes_stands_for_levels_most_significant_bits_first(bits):
-    g = grid(bits, 64)
+    g = grid(bits, 64, on_trellis=False)
     for byte in (0, 1, 0b10110010, 255):
         digits = f"{byte:08b}"
         numbers = [int(digits[i : i + bits], 2) for i in range(0, 8, bits)]

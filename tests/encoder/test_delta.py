@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -84,11 +85,13 @@ def test_a_base_that_has_moved_is_named_by_hand(tmp_path, tiny_folder):
     torch.testing.assert_close(text_transformer(model).auto_model.get_parameter(NAME).detach().cpu(), expected)
 
 
-def changed(path, change):
+def changed(path, change, *, is_listed=False):
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
     tensors = load_file(path)
     change(tensors, metadata)
+    if is_listed:
+        metadata["tensors"] = json.dumps(sorted(tensors))
     save_file(tensors, path, metadata)
 
 
@@ -100,10 +103,20 @@ def changed(path, change):
             "format 'colbert-rag-delta-1' expected, 'another'",
         ),
         (lambda tensors, metadata: metadata.pop("scaling"), "is no delta that this version reads"),
-        (lambda tensors, metadata: metadata.update(base_sha256="0"), "is a delta to weights with sha256 0; those of"),
-        (lambda tensors, metadata: tensors.pop(f"{NAME}.lora_b"), "its tensors do not fit the model"),
-        (lambda tensors, metadata: tensors.update({f"{NAME}.lora_a": torch.ones(3, 7)}), "do not fit the model"),
-        (lambda tensors, metadata: tensors.update({"projection.9.weight": torch.ones(2)}), "do not fit the model"),
+        (lambda tensors, metadata: metadata.update(base_sha256="0"), "is a delta to weights and prompts with sha256 0"),
+        (lambda tensors, metadata: metadata.update(base=""), "names no base"),
+        (lambda tensors, metadata: metadata.update(base="/x/other.safetensors"), "which is a delta too"),
+        (lambda tensors, metadata: tensors.pop(f"{NAME}.lora_b"), "holds 2 tensors, and not those that it lists"),
+        (lambda tensors, metadata: tensors.pop("projection.1.weight"), "not those that it lists"),
+        (lambda tensors, metadata: tensors.update(more=torch.ones(1)), "holds 4 tensors, and not those that it lists"),
+        *(
+            (lambda tensors, metadata, text=text: metadata.update(scaling=text), "no whole delta: .* a finite number")
+            for text in ('"x"', "NaN", "1e999", "[1]", "true")
+        ),
+        (lambda tensors, metadata: metadata.update(scaling="x"), "is no whole delta"),
+        (lambda tensors, metadata: metadata.update(scaling="9" * 5000), "no whole delta: .* a finite number"),
+        (lambda tensors, metadata: metadata.update(is_plain="1"), "no whole delta: is_plain is 1 and scaling"),
+        (lambda tensors, metadata: metadata.update(tensors="[" * 100_000), "is no whole delta"),
     ],
 )
 def test_what_is_no_delta_of_the_base_is_refused(tmp_path, tiny_folder, change, said):
@@ -111,6 +124,65 @@ def test_what_is_no_delta_of_the_base_is_refused(tmp_path, tiny_folder, change, 
     saved(path, Encoder(tiny_folder)._load_model(), tiny_folder)
     changed(path, change)
     with pytest.raises(ModelUnsupportedError, match=said):
+        load_delta(path)
+
+
+A, B, PROJECTION = f"{NAME}.lora_a", f"{NAME}.lora_b", "projection.1.weight"
+
+
+@pytest.mark.parametrize(
+    ("tensors", "said"),
+    [
+        ({B: None}, "has one low-rank matrix; expected two"),
+        ({A: None}, "has one low-rank matrix; expected two"),
+        ({A: torch.ones(3, 7).half()}, r"do not fit the model: .*query.weight has the shape \(32, 7\), \(32, 32\)"),
+        ({B: torch.ones(1, 3).half()}, r"has the shape \(1, 32\), \(32, 32\) expected"),
+        ({A: torch.ones(2, 32).half()}, r"have shapes \(2, 32\) and \(32, 3\); expected"),
+        ({A: torch.ones(32).half()}, r"have shapes \(32,\) and"),
+        ({A: torch.ones(0, 32).half(), B: torch.ones(32, 0).half()}, r"have shapes \(0, 32\)"),
+        ({A: torch.ones(3, 32)}, "values of torch.float32; expected torch.float16"),
+        ({A: torch.ones(3, 32, dtype=torch.int64)}, "values of torch.int64"),
+        ({A: torch.full((3, 32), float("nan")).half()}, "all of them finite"),
+        ({PROJECTION: torch.full((16, 32), float("inf")).half()}, "all of them finite"),
+        ({PROJECTION: None}, r"projection.1.weight has the shape None, \(16, 32\) expected"),
+        ({PROJECTION: torch.ones(1).half()}, r"has the shape \(1,\), \(16, 32\) expected"),
+        ({"projection.9.weight": torch.ones(2).half()}, "projection.9.weight has the shape"),
+        ({"x.weight.lora_a": torch.ones(3, 2).half(), "x.weight.lora_b": torch.ones(2, 3).half()}, "x.weight has the"),
+        ({"strange": torch.ones(2).half()}, "'strange' is neither a low-rank matrix nor a projection"),
+    ],
+)
+def test_tensors_that_are_not_the_very_ones_of_the_base_are_refused(tmp_path, tiny_folder, tensors, said):
+    path = tmp_path / "delta.safetensors"
+    saved(path, Encoder(tiny_folder)._load_model(), tiny_folder)
+
+    def change(found, _):
+        found.update(tensors)
+        for name in [name for name, tensor in found.items() if tensor is None]:
+            del found[name]
+
+    changed(path, change, is_listed=True)
+    with pytest.raises(ModelUnsupportedError, match=said):
+        load_delta(path)
+
+
+def test_a_projection_that_does_not_fit_a_plain_encoder_is_refused(tmp_path, bert_folder, projection):
+    transformer, prompts = load_whole(Checkpoint(str(bert_folder)))
+    path = tmp_path / "delta.safetensors"
+    saved(path, as_late_interaction(transformer, prompts, "cpu", projection.numpy()), bert_folder, is_plain=True)
+    changed(path, lambda tensors, _: tensors.update({PROJECTION: torch.ones(16, 7).half()}))
+    with pytest.raises(ModelUnsupportedError, match=r"has the shape \(16, 7\), \(dim, 32\) expected"):
+        load_delta(path)
+
+
+def test_a_base_with_other_prompts_is_another_base(tmp_path, tiny_folder):
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "base"))
+    path = tmp_path / "delta.safetensors"
+    saved(path, Encoder(folder)._load_model(), folder)
+    settings = folder / "config_sentence_transformers.json"
+    settings.write_text(
+        json.dumps({**json.loads(settings.read_text()), "prompts": {"query": "Q: ", "document": "D: "}})
+    )
+    with pytest.raises(ModelUnsupportedError, match=r"Encoder\(load_delta\(.*delta.safetensors', base=...\)\)"):
         load_delta(path)
 
 

@@ -131,6 +131,10 @@ def page_of(kind: int, cells: Sequence[bytes], last: bytes = b"") -> bytes:
 
 
 ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x AS key FROM n"
+STATE = ("only", "settings", "codec", "commits", "next_key", "tombstones", "segments", "checksum")
+ENDLESS_STATE = (
+    ENDLESS.replace("SELECT x AS key", f"SELECT {', '.join(f'x AS {name}' for name in STATE)}") + " WHERE x < 0"
+)
 BOMB = " ".join(f"CREATE VIEW v{n} AS SELECT a.* FROM v{n - 1} a, v{n - 1} b, v{n - 1} c;" for n in range(1, 30))
 TABLES = [
     Case(name, "open", make)
@@ -162,7 +166,12 @@ TABLES = [
 ]
 
 
-@pytest.mark.parametrize("case", TABLES, ids=str)
+ENDLESS_VIEWS = [
+    Case("a view instead of the state, without end", "verify folder", instead("state", ENDLESS_STATE)),
+]
+
+
+@pytest.mark.parametrize("case", TABLES + ENDLESS_VIEWS, ids=str)
 def test_tables_that_are_not_ours_are_refused(refused, case):
     refused(case)
 

@@ -184,7 +184,10 @@ _RECORDS: dict[str, dict[str, Any]] = {
         **{"dim": 16, "bits": 4, "exact_tokens": 5, "probe_tokens": 5, "seed": 0, "model": {"model": None}},
         "pool_factor": 2,
     },
-    "CodecRecord": {"name": "codec-1", "n_centroids": 16, "trained_on": 9, "files": {"centroids": _FILE}},
+    "CodecRecord": {
+        **{"name": "codec-1", "n_centroids": 16, "trained_on": 9, "files": {"centroids": _FILE}},
+        "on_trellis": True,
+    },
     "SegmentRecord": {
         **{"name": "segment-1", "codec": "codec-1", "n_documents": 1, "n_tokens": 2, "n_escapes": 0},
         **{"posting_bytes": None, "files": {"doc_keys": _FILE}},

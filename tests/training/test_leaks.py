@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from colbert_rag.readers import JudgedCorpus
-from colbert_rag.training.leaks import Leak, find_leaks, relevant_passages
+from colbert_rag.training.leaks import Leak, find_leaks, relevant_passages, shared_passages
 from colbert_rag.training.pairs import Pair
 from colbert_rag.types import Document
 
@@ -66,3 +66,11 @@ def test_passages_of_a_test_are_the_relevant_ones_that_training_does_not_know():
     corpus = JudgedCorpus(documents, {"q": "?", "r": "?"}, {"q": {"a": 1, "b": 0}, "r": {"c": 2}})
     assert relevant_passages(corpus) == {"a": "text a", "c": "text c"}
     assert relevant_passages(corpus, known={"c"}) == {"a": "text a"}
+
+
+def test_a_document_is_shared_where_a_pair_names_it_and_has_its_text():
+    judged = JudgedCorpus([Document("d1", STORY), Document("d2", "Another text about the sun and the moon.")], {}, {})
+    part = STORY[: STORY.index(", so")]
+    assert shared_passages([Pair("q", STORY, "d1"), Pair("r", "Another text altogether.", "d2")], judged) == {"d1"}
+    assert shared_passages([Pair("q", part, "d1")], judged) == {"d1"}
+    assert shared_passages([Pair("q", STORY, "other"), Pair("r", STORY)], judged) == set()

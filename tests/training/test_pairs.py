@@ -15,14 +15,16 @@ def write(path, *records):
 
 
 def test_pairs_come_in_file_order_with_their_ids_as_strings(tmp_path):
-    first = {"query": "a?", "positive": "A.", "passage_id": 7, "query_id": "q", "source": "left alone"}
+    first = {"query": "a?", "positive": "A.", "passage_id": 7, "query_id": 1.5, "source": "left alone"}
     path = write(tmp_path / "pairs.jsonl", first, {"query": "b?", "positive": "B."})
-    assert read_pairs(path) == [Pair("a?", "A.", "7", "q"), Pair("b?", "B.")]
+    assert read_pairs(path) == [Pair("a?", "A.", "7"), Pair("b?", "B.")]
 
 
 def test_a_pair_that_is_there_twice_is_read_once(tmp_path):
     row = {"query": "a?", "positive": "A."}
-    assert read_pairs(write(tmp_path / "pairs.jsonl", row, row)) == [Pair("a?", "A.")]
+    # a field that is not read makes no other pair
+    rows = ({**row, "query_id": "1"}, {**row, "query_id": "2"})
+    assert read_pairs(write(tmp_path / "pairs.jsonl", *rows)) == [Pair("a?", "A.")]
 
 
 def test_a_compressed_file_reads_the_same(tmp_path):
@@ -39,7 +41,7 @@ def test_a_compressed_file_reads_the_same(tmp_path):
         ({"query": "a?", "positive": ["A."]}, r":2: expected a string 'positive'"),
         ({"query": "a?", "positive": "\ud800"}, r":2: character 0 of 'positive' is half of a surrogate pair"),
         ({"query": "a?", "positive": "A.", "passage_id": True}, r":2: expected a string or a whole number"),
-        ({"query": "a?", "positive": "A.", "query_id": 1.5}, r":2: .* as 'query_id', found 1.5"),
+        ({"query": "a?", "positive": "A.", "passage_id": 1.5}, r":2: .* as 'passage_id', found 1.5"),
     ],
 )
 def test_a_line_that_is_no_pair_is_refused_by_its_number(tmp_path, record, said):

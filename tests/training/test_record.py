@@ -50,6 +50,16 @@ def test_without_a_record_there_is_nothing_to_go_on_with(tmp_path):
         read_record(tmp_path / "training.json", SETTINGS, "digest")
 
 
+def test_the_base_that_was_loaded_first_is_the_only_one_from_then_on(tmp_path):
+    begun = record()
+    begun.check_base("a" * 64)
+    write_record(tmp_path / "training.json", begun)
+    found = read_record(tmp_path / "training.json", SETTINGS, "digest")
+    found.check_base("a" * 64)
+    with pytest.raises(InvalidTrainingError, match=r"base 'builtin' as it had the sha256 aaa.*; found bbb.*changed"):
+        found.check_base("b" * 64)
+
+
 def test_the_digest_tells_pairs_and_corpora_apart():
     one, other = [Pair("a", "A")], [Pair("a", "A", "1")]
     digests = [digest_of(one, None), digest_of(other, None), digest_of(one, {"x": "X"}), digest_of(one, {"X": "x"})]

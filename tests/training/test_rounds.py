@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from sentence_transformers import MultiVectorEncoder
 
 from colbert_rag import Document, Encoder, Index
@@ -18,6 +20,7 @@ from colbert_rag.errors import (
     InvalidTrainingError,
     MissingDependencyError,
     ModelNotFoundError,
+    ModelUnsupportedError,
     StorageError,
 )
 from colbert_rag.training import dependencies, rounds
@@ -142,11 +145,86 @@ def test_a_training_that_failed_while_it_wrote_the_model_goes_on_to_the_same_wei
         ({"teacher": "/no/such/teacher"}, ModelNotFoundError),
         ({"matryoshka_dims": (64,)}, InvalidTrainingError),
         ({"loss": "pairwise", "n_negatives": 99}, InvalidTrainingError),
+        ({"device": "tpu9"}, InvalidTrainingError),
+        ({"learning_rate": 1e30}, InvalidTrainingError),
     ],
 )
-def test_what_is_refused_before_the_first_step_leaves_nothing_behind(tmp_path, make_settings, pairs, options, error):
+def test_what_is_refused_before_the_first_checkpoint_leaves_nothing_behind(
+    tmp_path, make_settings, pairs, options, error
+):
     with pytest.raises(error):
         train(pairs, tmp_path / "model", make_settings(**options))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        (
+            {"loss": "in-batch-distil", "teacher": "wide"},
+            ModelUnsupportedError,
+            "Name a plain base, or a cross-encoder",
+        ),
+        ({"teacher": "wide"}, ModelUnsupportedError, "Name a plain base, or a cross-encoder"),
+        ({"teacher": "/no/such/teacher"}, ModelNotFoundError, "/no/such/teacher"),
+    ],
+)
+def test_a_teacher_that_the_base_cannot_have_is_refused_before_anything_is_measured(
+    tmp_path, make_settings, pairs, options, error, said
+):
+    stages = []
+    with pytest.raises(error, match=said):
+        train(pairs, tmp_path / "model", make_settings(**options), progress=lambda stage, *_: stages.append(stage))
+    assert not stages
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_whatever_ends_a_training_that_has_nothing_to_keep_leaves_nothing_behind(tmp_path, make_settings, pairs, error):
+    def stop(stage, *_):
+        raise error(stage)
+
+    with pytest.raises(error, match="evaluate"):
+        train(pairs, tmp_path / "model", make_settings(), progress=stop)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_was_mined_stays_when_the_training_fails(tmp_path, make_settings, pairs):
+    def stop(stage, *_):
+        if stage.startswith("train"):
+            raise RuntimeError(stage)
+
+    with pytest.raises(RuntimeError, match="train, round 1"):
+        train(pairs, tmp_path / "model", make_settings(loss="pairwise"), progress=stop)
+    assert (working_folder(tmp_path / "model") / "round-1" / "examples.jsonl").is_file()
+
+
+def test_another_base_under_the_old_name_is_refused(tmp_path, make_settings, pairs, tiny_folder):
+    base = shutil.copytree(tiny_folder, tmp_path / "base")
+    settings = make_settings(base=str(base), eval_every=2)
+
+    def interrupt(stage, done, _):
+        if stage.startswith("train") and done == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(pairs, tmp_path / "model", settings, progress=interrupt)
+    weights = load_file(base / "model.safetensors")
+    name = next(name for name in weights if name.endswith("layer.0.attention.self.query.weight"))
+    save_file({**weights, name: weights[name] * 2}, base / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InvalidTrainingError, match="its weights or prompts have changed"):
+        train(pairs, tmp_path / "model", settings, resume=True)
+    save_file(weights, base / "model.safetensors", {"format": "pt"})
+    assert train(pairs, tmp_path / "model", settings, resume=True).base_sha256 is not None
+
+
+def test_an_error_of_another_place_is_not_said_to_be_one_of_the_output(tmp_path, make_settings, pairs, monkeypatch):
+    def fail(*_, **__):
+        raise PermissionError(13, "Permission denied", "/elsewhere")
+
+    monkeypatch.setattr("colbert_rag.training.mining.mine", fail)
+    with pytest.raises(StorageError, match=r"not for its own writing: PermissionError: .*'/elsewhere'"):
+        train(pairs, tmp_path / "model", make_settings(loss="pairwise"))
     assert not list(tmp_path.iterdir())
 
 
@@ -231,6 +309,10 @@ def test_too_few_pairs_are_refused_before_anything_is_written(tmp_path, make_set
 def test_without_a_negative_for_anybody_there_is_nothing_to_train_on(tmp_path, make_settings, pairs):
     with pytest.raises(InvalidTrainingError, match="No query has 7 hard negatives among 3 texts"):
         train(pairs[:3], tmp_path / "model", make_settings(loss="pairwise"))
+    # of which negatives come from the corpus alone
+    corpus = {"a": "fogu", "b": "the cat", "c": "fogu"}
+    with pytest.raises(InvalidTrainingError, match="No query has 7 hard negatives among 2 texts"):
+        train(pairs[:3], tmp_path / "model", make_settings(loss="pairwise"), corpus=corpus)
 
 
 def test_there_must_be_something_to_go_on_with(tmp_path, make_settings, pairs):

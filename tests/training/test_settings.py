@@ -52,6 +52,8 @@ def test_all_weights_take_smaller_steps_than_an_adapter():
         ({"loss": "distil"}, "needs a teacher's scores, and none is named"),
         ({"loss": "in-batch", "teacher": "x"}, "needs no teacher, and one is named"),
         ({"loss": "in-batch-distil", "teacher": "x"}, "takes the teacher 'wide' alone"),
+        ({"n_negatives": 101}, "n_negatives=101 is not possible: .* the first 100 documents .* Take 100 or fewer"),
+        ({"base": "model/delta.safetensors"}, "is a delta, which holds a part of a model. Name the folder"),
     ],
 )
 def test_what_is_not_possible_is_refused_by_name(options, said):

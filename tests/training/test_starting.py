@@ -5,9 +5,9 @@ import torch
 
 from colbert_rag.encoder.delta import load_delta
 from colbert_rag.encoder.fingerprint import weights_digest
-from colbert_rag.errors import InvalidDocumentError, ModelNotFoundError
+from colbert_rag.errors import InvalidDocumentError, InvalidTrainingError, ModelNotFoundError
 from colbert_rag.training.settings import TrainingSettings
-from colbert_rag.training.starting import Trainee
+from colbert_rag.training.starting import Trainee, check_device
 
 TEXTS = ["baba the cat", "cedi foguha", "lolo muje ki"]
 
@@ -53,6 +53,28 @@ def test_a_plain_base_is_projected_on_axes_of_the_texts(make_settings, plain_fol
         Trainee(make_settings(base=str(plain_folder), dim=30), ["the"])
 
 
+@pytest.mark.parametrize(("rank", "value"), [(4, 1e5), (4, float("nan")), (None, float("inf"))])
+def test_weights_that_the_files_cannot_hold_are_refused(make_settings, tmp_path, rank, value):
+    trainee = Trainee(make_settings(rank=rank), TEXTS)
+    with torch.no_grad():
+        trainee.trained["1.linear.weight"][0, 0] = value
+    said = " in float16" if value == 1e5 else ":"
+    with pytest.raises(InvalidTrainingError, match=rf"Weights of 1.linear.weight are not finite{said}.*learning_rate"):
+        trainee.finish(tmp_path / "delta.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["tpu9", "cuda:99", "meta", ""])
+def test_a_device_that_is_not_known_or_not_there_is_refused(name):
+    with pytest.raises(InvalidTrainingError, match=f"device='{name}' is not known or not there"):
+        check_device(name)
+
+
+@pytest.mark.parametrize("name", ["cpu", None])
+def test_a_device_that_is_there_is_taken(name):
+    check_device(name)
+
+
 def test_a_base_that_is_not_there_is_refused(make_settings):
     with pytest.raises(ModelNotFoundError, match="/no/such/model"):
         Trainee(make_settings(base="/no/such/model"), TEXTS)
@@ -61,3 +83,10 @@ def test_a_base_that_is_not_there_is_refused(make_settings):
 def test_a_delta_of_the_built_in_model_with_rank_32_has_at_most_6_mb(tmp_path):
     Trainee(TrainingSettings(rank=32, device="cpu"), TEXTS).finish(tmp_path / "delta.safetensors")
     assert 1_000_000 < (tmp_path / "delta.safetensors").stat().st_size < 6_000_000
+
+
+def test_a_plain_base_at_its_full_width_has_a_delta_without_a_projection(make_settings, plain_folder, tmp_path):
+    trainee = shaken(Trainee(make_settings(base=str(plain_folder), dim=1000), TEXTS))
+    trainee.finish(tmp_path / "delta.safetensors")
+    loaded = load_delta(tmp_path / "delta.safetensors", "cpu")
+    assert weights_digest(loaded.state_dict()) == weights_digest(trainee.model.state_dict())

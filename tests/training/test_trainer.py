@@ -11,6 +11,7 @@ import torch
 
 from colbert_rag.encoder import Encoder
 from colbert_rag.encoder.fingerprint import weights_digest
+from colbert_rag.errors import InvalidTrainingError, StorageError
 from colbert_rag.training.examples import Example, from_pairs
 from colbert_rag.training.losses import make_loss
 from colbert_rag.training.passages import group_texts
@@ -37,7 +38,7 @@ def examples_of(pairs, settings):
 def run(folder, pairs, settings, *, progress=None, evaluator=None):
     trainee = Trainee(settings, [pair.positive for pair in pairs])
     work = Round(1, examples_of(pairs, settings), pairs, group_texts(pairs), Path(folder))
-    return trainee, train_round(trainee, work, settings, evaluator, progress)
+    return trainee, train_round(trainee, make_loss(trainee.model, settings), work, settings, evaluator, progress)
 
 
 def interrupt_after(step):
@@ -130,3 +131,34 @@ def test_only_the_adapter_and_the_projection_change(tmp_path, make_settings, pai
         plain = name.replace(".base_layer", "")
         if "lora_" not in name:
             assert torch.equal(weight, base[plain]) != (plain == "1.linear.weight"), name
+
+
+def test_a_training_that_diverges_is_refused(tmp_path, make_settings, pairs):
+    with pytest.raises(InvalidTrainingError, match=r"train, round 1, step \d: the loss is (nan|inf).*has diverged"):
+        run(tmp_path, pairs, make_settings(learning_rate=1e30))
+
+
+@pytest.mark.parametrize("is_measured", [True, False])
+def test_weights_that_are_not_finite_are_neither_measured_nor_kept(tmp_path, make_settings, pairs, is_measured):
+    settings = make_settings(max_steps=4, eval_every=2)
+    trainee, passage_of = Trainee(settings, []), group_texts(pairs)
+    evaluator = HeldOutEvaluator(pairs[:4], pairs[4:], passage_of, n_distractors=10, seed=0)
+    work = Round(1, from_pairs(pairs), pairs, passage_of, tmp_path)
+
+    def lose(stage, done, total):
+        if done == 2:
+            trainee.trained["1.linear.weight"].data[0, 0] = float("nan")
+
+    loss = make_loss(trainee.model, settings)
+    with pytest.raises(InvalidTrainingError, match="not finite: the training has diverged"):
+        train_round(trainee, loss, work, settings, evaluator if is_measured else None, lose)
+    assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_a_checkpoint_that_cannot_be_written_is_a_storage_error(tmp_path, make_settings, pairs, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("PytorchStreamWriter failed writing file")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(StorageError, match=r"cannot write there \(PytorchStreamWriter failed"):
+        run(tmp_path, pairs, make_settings(max_steps=2, eval_every=2))

@@ -3,9 +3,10 @@ from __future__ import annotations
 import math
 
 import pytest
-from transformers import TrainerControl, TrainerState
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from colbert_rag.encoder import Encoder
+from colbert_rag.errors import InvalidTrainingError
 from colbert_rag.training.interrupting import InterruptFlag
 from colbert_rag.training.pairs import Pair
 from colbert_rag.training.passages import group_texts
@@ -75,3 +76,20 @@ def test_an_interrupt_saves_and_stops_and_leaves_an_evaluation_that_is_due():
         control = step(watcher, 2, is_due=due)
         assert (control.should_save, control.should_training_stop, control.should_evaluate) == (True, True, due)
     assert seen == [("train", 1, 4), ("train", 2, 4), ("train", 2, 4)]
+
+
+def logged(logs, folder):
+    arguments = TrainingArguments(output_dir=str(folder), learning_rate=0.5)
+    watcher = Watcher("train, round 1", None, InterruptFlag(), is_evaluated=True)
+    watcher.on_log(arguments, TrainerState(global_step=7), TrainerControl(), logs=logs)
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_ends_the_training(tmp_path, loss):
+    with pytest.raises(InvalidTrainingError, match=rf"round 1, step 7: the loss is {loss}.* below 0.5 .*--learn"):
+        logged({"loss": loss}, tmp_path)
+
+
+@pytest.mark.parametrize("logs", [{"loss": 1e30}, {"eval_nDCG@10": 0.5}, None])
+def test_what_is_logged_beside_a_finite_loss_ends_nothing(tmp_path, logs):
+    logged(logs, tmp_path)
