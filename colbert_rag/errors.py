@@ -133,7 +133,7 @@ class CorpusFormatError(ColbertRagError, ValueError):
 
 
 class InvalidTrainingError(ColbertRagError, ValueError):
-    """Settings, pairs or examples of a training are refused; nothing was trained."""
+    """Settings, pairs or examples of a training are refused, or it diverges; no model is written."""
 
 
 class MissingDependencyError(ColbertRagError, ImportError):
