@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import subprocess
 import sys
 import time
@@ -74,6 +75,14 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def interrupts():
+    """What an interrupt does is put back as it was."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_counts_and_failures_of_every_file_are_added_up(project):
     run = torture.torture(7, None, is_everyday=True)
     assert run.counts == {"kills at a call": 30, "power losses": 5, "failures": 1}
@@ -81,7 +90,8 @@ def test_counts_and_failures_of_every_file_are_added_up(project):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals that end a run in good order")
-def test_a_time_limit_ends_a_run_which_tells_what_it_has_tried(project, monkeypatch):
+@pytest.mark.parametrize("inherited", [signal.default_int_handler, signal.SIG_IGN], ids=["terminal", "background"])
+def test_a_time_limit_ends_a_run_which_tells_what_it_has_tried(project, monkeypatch, interrupts, inherited):
     class Popen(subprocess.Popen):
         """Reaches its time limit when the endless test has begun, however slow the machine is."""
 
@@ -97,6 +107,7 @@ def test_a_time_limit_ends_a_run_which_tells_what_it_has_tried(project, monkeypa
     monkeypatch.setattr(torture.subprocess, "Popen", Popen)
     monkeypatch.setattr(torture.time, "monotonic", lambda: 0.0)
     monkeypatch.setattr(torture, "_run_mutants", lambda run: None)
+    signal.signal(signal.SIGINT, inherited)
     run = torture.torture(7, LIMIT_S, is_everyday=False)
     assert 0 < run.counts["random kills"] < 600
     assert (run.counts["kills at a call"], run.counts["failures"]) == (30, 1)

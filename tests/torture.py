@@ -99,6 +99,9 @@ def main() -> int:
 
 def torture(seed: int, limit_s: float | None, *, is_everyday: bool) -> Run:
     """Run the mutants and every file of tests, each with its share of the time that is left."""
+    # a shell has interrupts ignored in what it starts in the background, and the tests would inherit that: no limit
+    # could end them in good order
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     end = None if limit_s is None else time.monotonic() + limit_s
     run = Run()
     if not is_everyday:
