@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # so a shell starts what runs in the background; tests that send themselves interrupts would see none
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     is_torture, seed = config.getoption("--torture"), config.getoption("--seed")
     if seed is None:
         # what people change is tried against the same cases every day; new cases are looked for by the long sizes

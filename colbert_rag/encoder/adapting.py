@@ -209,7 +209,7 @@ def as_late_interaction(
             out_features=projection.shape[0],
             bias=False,
             activation_function=torch.nn.Identity(),
-            init_weight=torch.from_numpy(projection),
+            init_weight=torch.tensor(projection),
             module_input_name="token_embeddings",
         )
         modules.append(dense)

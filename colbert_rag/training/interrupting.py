@@ -22,13 +22,15 @@ class InterruptFlag:
 def deferred_interrupt() -> Iterator[InterruptFlag]:
     """Note the first interrupt while the block runs, and raise it at the block's end; a second one is raised at once.
 
-    Only the main thread is sent interrupts: in another thread nothing is deferred.
+    Only the main thread is sent interrupts: in another thread nothing is deferred, and neither where they are ignored,
+    as in what a shell starts in the background.
 
     Raises:
         KeyboardInterrupt: there was an interrupt.
     """
     flag = InterruptFlag()
-    if threading.current_thread() is not threading.main_thread():
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield flag
         return
 

@@ -17,7 +17,8 @@ from torch.nn.functional import normalize
 
 from colbert_rag import Document, Index
 from colbert_rag.encoder import Encoder
-from colbert_rag.encoder.adapting import adapt, draw_sample
+from colbert_rag.encoder.adapting import adapt, as_late_interaction, draw_sample, load_whole
+from colbert_rag.encoder.loading import Checkpoint
 from colbert_rag.encoder.token_model import TokenModel
 from colbert_rag.errors import (
     IndexExistsError,
@@ -276,3 +277,12 @@ def test_option_that_is_no_whole_number_above_zero_is_refused_before_anything_is
 def test_object_that_is_no_name_is_refused(tiny_bert, tmp_path):
     with pytest.raises(ModelUnsupportedError, match="model is a BertModel; expected a hub name or a folder"):
         adapt(tiny_bert, TEXTS, tmp_path / "adapted", dim=DIM)
+
+
+def test_the_model_is_no_view_of_the_projection_that_it_was_given(bert_folder, projection):
+    given = projection.numpy().copy()
+    transformer, prompts = load_whole(Checkpoint(str(bert_folder)))
+    model = as_late_interaction(transformer, prompts, "cpu", given)
+    with torch.no_grad():
+        model[1].linear.weight *= 0.5
+    np.testing.assert_array_equal(given, projection.numpy())

@@ -37,6 +37,17 @@ def test_the_handler_of_before_is_back_afterwards_and_nothing_is_raised_without_
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_interrupts_that_are_ignored_stay_so():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        reached = []
+        interrupted(2, reached)
+        assert reached == [False, False]
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_another_thread_changes_no_handler():
     seen = []
 
