@@ -13,7 +13,7 @@ from colbert_rag.cli.files import check_output, write_whole
 from colbert_rag.cli.indexing import report_skipped
 from colbert_rag.cli.output import counted, emit_json, say
 from colbert_rag.cli.progress import progress_bars
-from colbert_rag.cli.training_data import texts_by_id
+from colbert_rag.cli.training_data import CorpusOption, texts_by_id
 from colbert_rag.errors import InvalidTrainingError
 from colbert_rag.readers import Corpus, SkippedFile
 from colbert_rag.types import Progress
@@ -28,15 +28,6 @@ _PairsFile: TypeAlias = Annotated[
     Path, typer.Argument(metavar="PAIRS", exists=True, dir_okay=False, help="JSON Lines with query and positive.")
 ]
 _Output: TypeAlias = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The examples: .jsonl.")]
-_Corpus: TypeAlias = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--corpus",
-        metavar="PATH",
-        exists=True,
-        help="A file or folder of documents that negatives are from; may be repeated. Default: all positives.",
-    ),
-]
 _Model: TypeAlias = Annotated[
     str | None, typer.Option(metavar="NAME", help="Model to search with: a hub name or a folder.")
 ]
@@ -55,7 +46,7 @@ def mine_negatives(
     pairs_file: _PairsFile,
     *,
     output: _Output,
-    corpus: _Corpus = None,
+    corpus: CorpusOption = None,
     model: _Model = None,
     teacher: _Teacher = None,
     negatives: Annotated[int, typer.Option(metavar="N", min=1, help="Negatives of an example.")] = 7,

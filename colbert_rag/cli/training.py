@@ -10,7 +10,7 @@ import typer
 
 from colbert_rag.cli.output import counted, emit_json, make_table, output_console, say
 from colbert_rag.cli.progress import progress_bars
-from colbert_rag.cli.training_data import check_against_tests, texts_by_id
+from colbert_rag.cli.training_data import CorpusOption, check_against_tests, texts_by_id
 from colbert_rag.readers import Corpus
 from colbert_rag.types import Progress
 
@@ -24,14 +24,6 @@ _Pairs: TypeAlias = Annotated[
 ]
 _Output: TypeAlias = Annotated[Path, typer.Option(metavar="DIR", help="Where the model is written: a new folder.")]
 _Base: TypeAlias = Annotated[str, typer.Option(metavar="MODEL", help="What to train: a hub name or a folder.")]
-_Corpus: TypeAlias = Annotated[
-    list[Path] | None,
-    typer.Option(
-        metavar="PATH",
-        exists=True,
-        help="A file or folder of documents that negatives are from; may be repeated. Default: all positives.",
-    ),
-]
 _Tests: TypeAlias = Annotated[
     list[Path] | None,
     typer.Option(
@@ -80,7 +72,7 @@ def train_model(
     *,
     output: _Output,
     base: _Base = "builtin",
-    corpus: _Corpus = None,
+    corpus: CorpusOption = None,
     tests: _Tests = None,
     teacher: _Teacher = None,
     rounds: _Rounds = 1,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
 
 from colbert_rag.errors import DuplicateIdError, InvalidTrainingError
 from colbert_rag.readers import Corpus, read_judged_corpus
@@ -12,7 +14,17 @@ from colbert_rag.readers import Corpus, read_judged_corpus
 if TYPE_CHECKING:
     from colbert_rag.training import Pair
 
-__all__ = ["check_against_tests", "texts_by_id"]
+__all__ = ["CorpusOption", "check_against_tests", "texts_by_id"]
+
+CorpusOption: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--corpus",
+        metavar="PATH",
+        exists=True,
+        help="A file or folder of documents that negatives are from; may be repeated. Default: all positives.",
+    ),
+]
 
 _SHOWN = 5
 

@@ -134,9 +134,11 @@ class Codec:
         """The vectors in the rotated space, ``(T, D) float32``, of unit length."""
         g = self.grid
         packed_dim = self.code_bytes * 8 // self.bits
-        rows = tokens.codes.astype(np.intp)
-        # the byte before is the state of a trellis; without one there is a single state
-        rows[:, 1:] += (rows[:, :-1] % (len(self._byte_levels) // 256)) * 256
+        rows: NDArray[np.integer[Any]] = tokens.codes
+        if g.labels is not None:
+            rows = rows.astype(np.intp)
+            # low bits of the byte before are the state of the trellis
+            rows[:, 1:] += rows[:, :-1] % len(g.labels) * 256
         z = np.take(self._byte_levels, rows, axis=0).reshape(len(rows), packed_dim)[:, : self.dim]
         z *= g.scales[tokens.factors[:, 0]][:, None]
         z += self.centroids[tokens.centroid_ids]

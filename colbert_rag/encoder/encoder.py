@@ -12,10 +12,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from colbert_rag.encoder.batching import plan_batches, run_with_backoff
-from colbert_rag.encoder.builtin import BUILTIN, load_builtin
 from colbert_rag.encoder.documents import assemble, split
 from colbert_rag.encoder.fingerprint import describe
-from colbert_rag.encoder.loading import Checkpoint, is_delta, load_checkpoint, located, set_query_length
+from colbert_rag.encoder.naming import load_named, named_or_live
 from colbert_rag.encoder.precision import Precision
 from colbert_rag.encoder.query_cache import QueryCache
 from colbert_rag.encoder.query_tokens import query_labels
@@ -103,7 +102,7 @@ class Encoder:
             local_files_only=local_files_only,
         )
         self._token = token
-        self._name, self._live = _named_or_live(model, self._settings)
+        self._name, self._live = named_or_live(model, self._settings)
         self._load_lock = threading.Lock()
         self._token_model: TokenModel | None = None
         self._fingerprint: dict[str, JsonValue] | None = None
@@ -338,23 +337,9 @@ class Encoder:
 
     def _load_model(self) -> MultiVectorEncoder:
         settings = self._settings
-        if self._live is not None:
-            return self._live if settings.device is None else self._live.to(settings.device)
-        checkpoint = Checkpoint(
-            self.name, settings.revision, settings.trust_remote_code, settings.local_files_only, self._token
-        )
-        if self._name == BUILTIN:
-            model = load_builtin(settings.device, local_files_only=settings.local_files_only)
-        elif is_delta(self.name):
-            # a delta's base is loaded as adapting does, which encodes with an Encoder
-            from colbert_rag.encoder.delta import load_delta
-
-            model = load_delta(self.name, settings.device, local_files_only=settings.local_files_only)
-        else:
-            model = load_checkpoint(checkpoint, settings.device)
-        if settings.query_length is not None:
-            set_query_length(model, settings.query_length)
-        return model
+        if self._live is None:
+            return load_named(self.name, settings, self._token)
+        return self._live if settings.device is None else self._live.to(settings.device)
 
     def __repr__(self) -> str:
         dim = "" if self._settings.dim is None else f", dim={self._settings.dim}"
@@ -370,29 +355,6 @@ class Encoder:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Encoder:
         return self
-
-
-def _named_or_live(
-    model: str | os.PathLike[str] | MultiVectorEncoder | None, settings: EncoderSettings
-) -> tuple[str | None, MultiVectorEncoder | None]:
-    """The name by which the model can be loaded again, or else the loaded model."""
-    if model is None:
-        return BUILTIN, None
-    if isinstance(model, str | os.PathLike):
-        name = os.fspath(model)
-        return (name if name == BUILTIN else located(name)), None
-    from sentence_transformers import MultiVectorEncoder
-
-    if not isinstance(model, MultiVectorEncoder):
-        raise ModelUnsupportedError(
-            f"model is a {type(model).__name__}; expected a hub name, a folder, or a MultiVectorEncoder."
-        )
-    if settings.query_length is not None:
-        raise ModelUnsupportedError(
-            "query_length would change the MultiVectorEncoder that was passed: set query_expansion on its first "
-            "module instead."
-        )
-    return None, model
 
 
 def _check_query_fits(text: str, n_tokens: int, context: int) -> None:

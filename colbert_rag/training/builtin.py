@@ -1,4 +1,4 @@
-"""How the built-in model was trained, from the folder of training pairs to its delta.
+"""A recipe to train the built-in model, from a folder of pairs to a delta. What ships is its projection alone.
 
 python -m colbert_rag.training.builtin PAIRS_FOLDER TESTS_FOLDER --output DIR
 """
@@ -72,11 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pairs = list(pairs_of(given.pairs, given.seed))
     kept = without_leaks(pairs, given.tests)
     print(f"{len(pairs):,} pairs, {len(kept):,} without what the tests know", file=sys.stderr)
-    train(kept, given.output, settings(given.steps, given.seed), resume=given.resume, progress=_say)
+    train(kept, given.output, _settings(given.steps, given.seed), resume=given.resume, progress=_say)
 
 
-def settings(steps: int, seed: int) -> TrainingSettings:
-    """How the built-in model is trained: all that its card names."""
+def _settings(steps: int, seed: int) -> TrainingSettings:
+    """How it is trained: all that the card names."""
     return TrainingSettings(
         base=str(backbone_folder()),
         dim=128,

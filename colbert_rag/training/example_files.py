@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from colbert_rag.errors import CorpusFormatError
-from colbert_rag.readers.records import read_json_lines
 from colbert_rag.training.examples import Example
+from colbert_rag.training.pairs import read_each
 
 __all__ = ["as_json_lines", "read_examples"]
 
@@ -27,13 +27,7 @@ def read_examples(path: Path) -> list[Example]:
     Raises:
         CorpusFormatError: a line is no such object, or there is no example; the message names file and line.
     """
-    try:
-        examples = [_example(record, f"{path}:{number}") for number, record in read_json_lines(path)]
-    except OSError as error:
-        raise CorpusFormatError(f"{path}: cannot be read ({error.strerror}); expected a file of examples") from error
-    if not examples:
-        raise CorpusFormatError(f"{path}: there is no example in it; expected lines with 'query' and 'documents'")
-    return examples
+    return read_each(path, _example, "example", ("query", "documents"))
 
 
 def _example(record: dict[str, Any], where: str) -> Example:

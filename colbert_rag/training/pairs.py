@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from colbert_rag.errors import CorpusFormatError
 from colbert_rag.readers.records import read_json_lines
 
-__all__ = ["Pair", "read_pairs"]
+__all__ = ["Pair", "read_each", "read_pairs"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +44,29 @@ def read_pairs(path: Path) -> list[Pair]:
     Raises:
         CorpusFormatError: a line is no such object, or there is no pair; the message names file and line.
     """
+    return list(dict.fromkeys(read_each(path, _pair, "pair", ("query", "positive"))))
+
+
+def read_each(path: Path, parse: Callable[[dict[str, Any], str], T], what: str, fields: Sequence[str]) -> list[T]:
+    """Read one object from each line of a file of JSON Lines.
+
+    Args:
+        path: Plain or gzip-compressed.
+        parse: Given a line's object and its place in words.
+        what: An object is called.
+        fields: That a line must have.
+
+    Raises:
+        CorpusFormatError: a line is no JSON object or is refused by ``parse``, or there is none.
+    """
     try:
-        pairs = [_pair(record, f"{path}:{number}") for number, record in read_json_lines(path)]
+        found = [parse(record, f"{path}:{number}") for number, record in read_json_lines(path)]
     except OSError as error:
-        raise CorpusFormatError(f"{path}: cannot be read ({error.strerror}); expected a file of pairs") from error
-    if not pairs:
-        raise CorpusFormatError(f"{path}: there is no pair in it; expected lines with 'query' and 'positive'")
-    return list(dict.fromkeys(pairs))
+        raise CorpusFormatError(f"{path}: cannot be read ({error.strerror}); expected a file of {what}s") from error
+    if not found:
+        expected = " and ".join(map(repr, fields))
+        raise CorpusFormatError(f"{path}: there is no {what} in it; expected lines with {expected}")
+    return found
 
 
 def _pair(record: dict[str, Any], where: str) -> Pair:

@@ -201,3 +201,11 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
 def test_a_delta_that_cannot_be_written_is_a_storage_error(tmp_path, tiny_folder):
     with pytest.raises(StorageError, match="cannot be written"):
         saved(tmp_path / "missing" / "delta.safetensors", Encoder(tiny_folder)._load_model(), tiny_folder)
+
+
+@pytest.mark.parametrize("option", [{"revision": "main"}, {"trust_remote_code": True}, {"token": "secret"}])
+def test_options_of_the_hub_are_refused_with_a_delta_and_not_passed_over(tmp_path, tiny_folder, option):
+    path = tmp_path / "delta.safetensors"
+    saved(path, Encoder(tiny_folder)._load_model(), tiny_folder)
+    with pytest.raises(ModelUnsupportedError, match="have no meaning for it"):
+        Encoder(path, device="cpu", **option).encode_queries(["the cat"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
-    from transformers import BertModel, PreTrainedTokenizerFast
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 HIDDEN, DIM, CONTEXT = 32, 16, 64
 
@@ -39,22 +39,28 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
+def tiny_config(n_tokens: int, context: int = CONTEXT, **options: object) -> BertConfig:
+    """Of a BERT of two layers; options as in ``BertConfig``."""
+    from transformers import BertConfig
+
+    return BertConfig(
+        vocab_size=n_tokens,
+        hidden_size=HIDDEN,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=context,
+        **options,
+    )
+
+
 def tiny_bert(tokenizer: PreTrainedTokenizerFast, spread: float = 0.5) -> BertModel:
     import torch
-    from transformers import BertConfig, BertModel
+    from transformers import BertModel
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        config = BertConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=HIDDEN,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            intermediate_size=64,
-            max_position_embeddings=CONTEXT,
-            initializer_range=spread,
-        )
-        return BertModel(config).eval()
+        return BertModel(tiny_config(len(tokenizer), initializer_range=spread)).eval()
 
 
 def tiny_projection():

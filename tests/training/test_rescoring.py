@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_models
 
 from colbert_rag.errors import InvalidTrainingError, ModelNotFoundError, ModelUnsupportedError
 from colbert_rag.testing import HashEncoder
@@ -13,7 +14,7 @@ from colbert_rag.training import rescoring
 from colbert_rag.training.examples import Example
 from colbert_rag.training.rescoring import CrossEncoderTeacher, MaxSimTeacher, load_teacher, rescore
 
-HIDDEN, CONTEXT = 32, 48
+CONTEXT = 48
 QUERY = "where is the cat"
 LONG = " ".join(f"{string.ascii_lowercase[n % 26]}{n}" for n in range(60))
 EXAMPLES = [Example("a", ("a b", "c"), (9.0, 9.0)), Example("b", ("b",)), Example("c d", ("c", "d", "c d"))]
@@ -30,16 +31,7 @@ def save(kind: str, folder: Path, **options: object) -> Path:
     transformers.BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=CONTEXT).save_pretrained(folder)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        config = transformers.BertConfig(
-            vocab_size=len(tokens),
-            hidden_size=HIDDEN,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            intermediate_size=64,
-            max_position_embeddings=CONTEXT,
-            initializer_range=0.5,
-            **options,
-        )
+        config = tiny_models.tiny_config(len(tokens), CONTEXT, initializer_range=0.5, **options)
         getattr(transformers, kind)(config).save_pretrained(folder)
     return folder
 
@@ -126,7 +118,7 @@ def test_the_wide_teacher_is_maxsim_over_the_backbones_vectors_without_a_project
     def vectors(text: str) -> np.ndarray:
         with torch.inference_mode():
             hidden = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
-        assert hidden.shape[1] == HIDDEN
+        assert hidden.shape[1] == tiny_models.HIDDEN
         return torch.nn.functional.normalize(hidden, dim=-1).numpy()
 
     documents = ["on the mat", "under the table"]
