@@ -16,11 +16,8 @@ from colbert_rag.kernels.simd import (
     dot_float32_2,
     dot_int16,
     lowest_bit,
-    unpack_1,
-    unpack_2,
-    unpack_4,
-    unpack_8,
 )
+from colbert_rag.kernels.unpacking import unpack
 
 __all__ = ["residual_scores", "residual_table"]
 
@@ -32,16 +29,13 @@ _CODES = (read(t.uint8, 2), read(t.uint8, 2))
 
 
 @nb.njit(inline="always")
-def _unpack(levels: Any, per_byte: Any, codes: Any, at: Any, size: Any, z: Any) -> None:
-    """The levels of one token; one loop for each number of them in a byte, which the processor then copies at once."""
+def _halves(levels: Any, per_byte: Any) -> Any:
+    """The levels that half a byte stands for, where a byte has two."""
+    halves = np.zeros(16, np.int8)
     if per_byte == np.uint64(2):
-        unpack_2(levels, codes, at, size, z)
-    elif per_byte == np.uint64(4):
-        unpack_4(levels, codes, at, size, z)
-    elif per_byte == np.uint64(8):
-        unpack_8(levels, codes, at, size, z)
-    else:
-        unpack_1(levels, codes, at, size, z)
+        for n in range(np.uint64(halves.size)):
+            halves[n] = np.int8(levels[(n << np.uint64(4)) * per_byte])
+    return halves
 
 
 @kernel(
@@ -83,7 +77,7 @@ def residual_scores(
     width, lanes = np.uint64(WIDTH), np.uint64(LANES)
     padded = (n_bytes * per_byte + lanes - np.uint64(1)) // lanes * lanes
     rows, levels, bytes_of_codes = table.reshape(-1), byte_levels.reshape(-1), codes.reshape(-1)
-    z = np.zeros(padded, np.int16)
+    halves, z = _halves(levels, per_byte), np.zeros(padded, np.int16)
     top = np.empty(width, np.uint8)
     best = np.empty(width, np.float32)
     for n in range(np.uint64(starts.size)):
@@ -101,7 +95,7 @@ def residual_scores(
                 promising = bits_within(rows, base + centroid * width, top, slack) & asked
                 if promising == np.uint32(0):
                     continue
-                _unpack(levels, per_byte, bytes_of_codes, i * n_bytes, n_bytes, z)
+                unpack(levels, halves, per_byte, bytes_of_codes, i * n_bytes, n_bytes, z)
                 scale = scales[np.uint64(factors[i, np.uint64(0)])]
                 norm = norms[np.uint64(factors[i, np.uint64(1)])]
                 while promising != np.uint32(0):
@@ -146,7 +140,7 @@ def residual_table(
     dim, per_byte = np.uint64(centroids.shape[1]), np.uint64(byte_levels.shape[1])
     n_bytes = np.uint64(codes.shape[1])
     levels, bytes_of_codes = byte_levels.reshape(-1), codes.reshape(-1)
-    z = np.empty(n_bytes * per_byte, np.int16)
+    halves, z = _halves(levels, per_byte), np.empty(n_bytes * per_byte, np.int16)
     rows = np.zeros(two * dim, np.float32)
     dots = np.empty(two * width, np.float32)
     i, end = np.uint64(0), np.uint64(codes.shape[0])
@@ -156,7 +150,7 @@ def residual_table(
             centroid = np.uint64(centroid_ids[i + r])
             scale = scales[np.uint64(factors[i + r, np.uint64(0)])]
             norm = norms[np.uint64(factors[i + r, np.uint64(1)])]
-            _unpack(levels, per_byte, bytes_of_codes, (i + r) * n_bytes, n_bytes, z)
+            unpack(levels, halves, per_byte, bytes_of_codes, (i + r) * n_bytes, n_bytes, z)
             for d in range(dim):
                 rows[r * dim + d] = (centroids[centroid, d] + scale * np.float32(z[d])) * norm
         for block in range((n_query + width - np.uint64(1)) // width):

@@ -14,7 +14,7 @@ from numba import extending
 from numba import types as t
 from numba.core import cgutils
 
-from colbert_rag.kernels.layout import LANES, MEMORY, WIDTH
+from colbert_rag.kernels.layout import LANES, WIDTH
 
 __all__ = [
     "best_entries",
@@ -24,10 +24,6 @@ __all__ = [
     "dot_int16",
     "load_row",
     "lowest_bit",
-    "unpack_1",
-    "unpack_2",
-    "unpack_4",
-    "unpack_8",
 ]
 
 # typed as a function that is called with the typing context, which callers leave out
@@ -140,35 +136,6 @@ def dot_int16(typing: Any, left: Any, right: Any, at: Any, size: Any) -> Any:
         return builder.call(reduce, [builder.load(total)])
 
     return t.int32(left, right, t.uint64, t.uint64), generate
-
-
-def _unpacks(per_byte: int, memory: int) -> Any:
-    """Copy the levels that bytes stand for: a byte, after so many low bits of the one before, is a row of a table."""
-
-    def unpacks(typing: Any, levels: Any, codes: Any, at: Any, size: Any, out: Any) -> Any:
-        """``out[j * per_byte + p] = levels[row, p]`` for the rows of ``size`` bytes; int16 but for the codes."""
-
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            row = ir.VectorType(_I16, per_byte)
-            data = context.make_array(signature.args[1])(context, builder, args[1]).data
-            state = cgutils.alloca_once_value(builder, _I64(0))
-            with cgutils.for_range(builder, args[3], intp=_I64) as loop:
-                byte = builder.zext(builder.load(builder.gep(data, [builder.add(args[2], loop.index)])), _I64)
-                numbers = builder.mul(builder.or_(byte, builder.load(state)), _I64(per_byte))
-                if memory:
-                    builder.store(builder.shl(builder.and_(byte, _I64((1 << memory) - 1)), _I64(8)), state)
-                found = _loaded(context, builder, signature.args[0], args[0], numbers, row)
-                place = builder.mul(loop.index, _I64(per_byte))
-                builder.store(found, _address(context, builder, signature.args[4], args[4], place, row), align=1)
-            return context.get_dummy_value()
-
-        return t.void(levels, codes, t.uint64, t.uint64, out), generate
-
-    return unpacks
-
-
-unpack_1, unpack_2 = (intrinsic(_unpacks(per_byte, 0)) for per_byte in (1, 2))
-unpack_4, unpack_8 = (intrinsic(_unpacks(per_byte, MEMORY)) for per_byte in (4, 8))
 
 
 def _dots(n_rows: int) -> Any:

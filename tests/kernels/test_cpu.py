@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -397,6 +401,32 @@ def test_kernels_read_read_only_memory_maps(rng, unit_rows, bounds, mapped):
     np.testing.assert_array_equal(
         in_memory, fast_residual_scores(flat, scale, *scores, from_disk, starts, ends, bits, dim)
     )
+
+
+_ON_ANY_PROCESSOR = """
+import sys
+import numpy as np
+from colbert_rag.kernels import cpu
+with np.load(sys.argv[1]) as given:
+    arguments = [given[f"arr_{n}"] for n in range(len(given))]
+cpu.residual_scores(*arguments[:4], np.uint8(255), *arguments[4:])
+np.save(sys.argv[2], arguments[-1])
+"""
+
+
+def test_codes_are_unpacked_alike_on_a_processor_of_which_nothing_is_known(rng, bounds, tmp_path):
+    starts, ends = bounds(7)
+    dim, bits = 100, 4
+    tokens = compressed(rng, int(ends.max()), dim, bits)
+    _, *given = asked(rng, 33, dim, bits)
+    g = grid(bits, dim)
+    arguments = (*given, g.byte_levels, g.scales, g.norms, *tokens, starts, ends)
+    np.savez(tmp_path / "given.npz", *arguments, np.full(len(starts), np.nan, np.float32))
+    generic = os.environ | {"NUMBA_CPU_NAME": "generic", "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", _ON_ANY_PROCESSOR, str(tmp_path / "given.npz"), str(tmp_path / "found.npy")]
+    subprocess.run(command, env=generic, check=True)
+    expected = fast_residual_scores(*given, tokens, starts, ends, bits, dim)
+    np.testing.assert_allclose(np.load(tmp_path / "found.npy"), expected, rtol=1e-6)
 
 
 def test_every_kernel_is_made_ready(monkeypatch):
