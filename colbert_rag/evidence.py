@@ -19,7 +19,7 @@ __all__ = ["BestTokens", "best_tokens", "check_have_vectors", "find_passages", "
 
 # documents are looked at together up to this many tokens: 8 MB of float32 at 128 dimensions
 _GROUP_TOKENS = 16_384
-_TOKENS_PER_THREAD = 1_000
+_TOKENS_PER_THREAD = 10_000
 
 
 class BestTokens(NamedTuple):

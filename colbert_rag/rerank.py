@@ -25,8 +25,8 @@ from colbert_rag.writing import encode_documents
 
 __all__ = ["EncodedTexts", "RankedText", "Reranker"]
 
-# a scored token costs about a tenth of a microsecond, a thread some fifty of them
-_TOKENS_PER_THREAD = 2_000
+# a second thread is worth waking for a millisecond of work
+_TOKENS_PER_THREAD = 10_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ import numpy as np
 from numba import types as t
 
 from colbert_rag.kernels.compiling import RANGE, kernel, read, written
-from colbert_rag.kernels.layout import WIDTH
-from colbert_rag.kernels.simd import dot_float32, dot_float32_2, load_row
+from colbert_rag.kernels.layout import ROWS, WIDTH
+from colbert_rag.kernels.simd import dot_float32, load_row
 
 __all__ = ["dot_scores", "dot_table"]
 
@@ -25,31 +25,29 @@ def dot_scores(query: Any, n_query: int, vectors: Any, starts: Any, ends: Any, o
     ``vectors`` are float32, or finite float16 seen as uint16.
     Each sum runs over the dimensions in one fixed order, so equal documents get equal scores.
     """
-    dim, width, two = np.uint64(vectors.shape[1]), np.uint64(WIDTH), np.uint64(2)
+    dim, width, most = np.uint64(vectors.shape[1]), np.uint64(WIDTH), np.uint64(ROWS)
     flat = vectors.reshape(-1)
-    rows = np.empty(two * dim, np.float32)
-    dots = np.empty(two * width, np.float32)
+    rows = np.zeros(most * dim, np.float32)
+    dots = np.empty(most * width, np.float32)
     best = np.empty(width, np.float32)
     for n in range(np.uint64(starts.size)):
         total = np.float32(0)
         for block in range((np.uint64(n_query) + width - np.uint64(1)) // width):
             base = block * dim * width
+            n_here = min(width, np.uint64(n_query) - block * width)
             for q in range(width):
                 best[q] = -np.inf
             i, end = np.uint64(starts[n]), np.uint64(ends[n])
             while i < end:
-                count = two if i + two <= end else np.uint64(1)
+                count = min(most, end - i)
                 load_row(flat, i * dim, count * dim, rows, np.uint64(0))
-                if count == two:
-                    dot_float32_2(rows, dim, query, base, dots)
-                else:
-                    dot_float32(rows, dim, query, base, dots)
+                dot_float32(rows, dim, query, base, n_here, dots)
                 for r in range(count):
                     for q in range(width):
                         x = dots[r * width + q]
                         best[q] = x if x > best[q] else best[q]
                 i += count
-            for q in range(min(width, np.uint64(n_query) - block * width)):
+            for q in range(n_here):
                 total += best[q]
         out[n] = total
 
@@ -61,22 +59,20 @@ def dot_table(query: Any, vectors: Any, out: Any) -> None:
     ``query`` and ``vectors`` as in :func:`dot_scores`. A BLAS would start threads of its own for these small products,
     which wait for each other whenever another program has the cores.
     """
-    dim, width, two = np.uint64(vectors.shape[1]), np.uint64(WIDTH), np.uint64(2)
+    dim, width, most = np.uint64(vectors.shape[1]), np.uint64(WIDTH), np.uint64(ROWS)
     n_query, n_rows = np.uint64(out.shape[1]), np.uint64(vectors.shape[0])
     flat = vectors.reshape(-1)
-    rows = np.empty(two * dim, np.float32)
-    dots = np.empty(two * width, np.float32)
+    rows = np.zeros(most * dim, np.float32)
+    dots = np.empty(most * width, np.float32)
     i = np.uint64(0)
     while i < n_rows:
-        count = two if i + two <= n_rows else np.uint64(1)
+        count = min(most, n_rows - i)
         load_row(flat, i * dim, count * dim, rows, np.uint64(0))
         for block in range((n_query + width - np.uint64(1)) // width):
             first = block * width
-            if count == two:
-                dot_float32_2(rows, dim, query, first * dim, dots)
-            else:
-                dot_float32(rows, dim, query, first * dim, dots)
+            n_here = min(width, n_query - first)
+            dot_float32(rows, dim, query, first * dim, n_here, dots)
             for r in range(count):
-                for q in range(min(width, n_query - first)):
+                for q in range(n_here):
                     out[i + r, first + q] = dots[r * width + q]
         i += count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LANES", "MEMORY", "WIDTH"]
+__all__ = ["CHUNK", "LANES", "MEMORY", "ROWS", "WIDTH"]
 
 # query tokens per block: one 32-byte register of uint8 scores, or two of 16
 WIDTH = 32
@@ -10,3 +10,5 @@ WIDTH = 32
 LANES = 16
 # bits of codes before a dimension that its level depends on, where levels are chosen on a trellis; they lie in one byte
 MEMORY = 3
+# float32 dot products at once: rows of documents by chunks of query tokens, whose sums fit 16 registers of 32 bytes
+ROWS, CHUNK = 3, 8

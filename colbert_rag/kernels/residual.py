@@ -9,11 +9,11 @@ import numpy as np
 from numba import types as t
 
 from colbert_rag.kernels.compiling import IDS, RANGE, kernel, read, written
-from colbert_rag.kernels.layout import LANES, WIDTH
+from colbert_rag.kernels.layout import LANES, ROWS, WIDTH
 from colbert_rag.kernels.simd import (
     best_entries,
     bits_within,
-    dot_float32_2,
+    dot_float32,
     dot_int16,
     lowest_bit,
 )
@@ -136,16 +136,16 @@ def residual_table(
 
     ``query`` is rotated and laid out as in ``dot_scores``.
     """
-    n_query, width, two = np.uint64(out.shape[1]), np.uint64(WIDTH), np.uint64(2)
+    n_query, width, most = np.uint64(out.shape[1]), np.uint64(WIDTH), np.uint64(ROWS)
     dim, per_byte = np.uint64(centroids.shape[1]), np.uint64(byte_levels.shape[1])
     n_bytes = np.uint64(codes.shape[1])
     levels, bytes_of_codes = byte_levels.reshape(-1), codes.reshape(-1)
     halves, z = _halves(levels, per_byte), np.empty(n_bytes * per_byte, np.int16)
-    rows = np.zeros(two * dim, np.float32)
-    dots = np.empty(two * width, np.float32)
+    rows = np.zeros(most * dim, np.float32)
+    dots = np.empty(most * width, np.float32)
     i, end = np.uint64(0), np.uint64(codes.shape[0])
     while i < end:
-        count = min(two, end - i)
+        count = min(most, end - i)
         for r in range(count):
             centroid = np.uint64(centroid_ids[i + r])
             scale = scales[np.uint64(factors[i + r, np.uint64(0)])]
@@ -155,8 +155,9 @@ def residual_table(
                 rows[r * dim + d] = (centroids[centroid, d] + scale * np.float32(z[d])) * norm
         for block in range((n_query + width - np.uint64(1)) // width):
             first = block * width
-            dot_float32_2(rows, dim, query, first * dim, dots)
+            n_here = min(width, n_query - first)
+            dot_float32(rows, dim, query, first * dim, n_here, dots)
             for r in range(count):
-                for q in range(min(width, n_query - first)):
+                for q in range(n_here):
                     out[i + r, first + q] = dots[r * width + q]
         i += count

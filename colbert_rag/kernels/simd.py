@@ -14,13 +14,12 @@ from numba import extending
 from numba import types as t
 from numba.core import cgutils
 
-from colbert_rag.kernels.layout import LANES, WIDTH
+from colbert_rag.kernels.layout import CHUNK, LANES, ROWS, WIDTH
 
 __all__ = [
     "best_entries",
     "bits_within",
     "dot_float32",
-    "dot_float32_2",
     "dot_int16",
     "load_row",
     "lowest_bit",
@@ -138,40 +137,50 @@ def dot_int16(typing: Any, left: Any, right: Any, at: Any, size: Any) -> Any:
     return t.int32(left, right, t.uint64, t.uint64), generate
 
 
-def _dots(n_rows: int) -> Any:
-    """Dot products of some rows of floats at once: each step of a query is read once for all of them."""
+@intrinsic
+def dot_float32(typing: Any, rows: Any, dim: Any, query: Any, at: Any, lanes: Any, out: Any) -> Any:
+    """Dot products of ROWS rows of floats at once, so that each step of a query is read once for all of them.
 
-    def dots(typing: Any, rows: Any, dim: Any, query: Any, at: Any, out: Any) -> Any:
-        """``out[r * WIDTH + q] = sum(rows[r * dim + d] * query[at + d * WIDTH + q])``, summed in the order of d."""
+    ``out[r * WIDTH + q] = sum(rows[r * dim + d] * query[at + d * WIDTH + q])`` for q below ``lanes``, from 1 to WIDTH,
+    and some beyond; summed in the order of d.
+    """
 
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            floats = ir.VectorType(_F32, WIDTH)
-            kinds = signature.args
-            kind = ir.FunctionType(floats, [floats, floats, floats])
-            add = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{WIDTH}f32")
-            zero = ir.Constant(floats, [0.0] * WIDTH)
-            sums = [cgutils.alloca_once_value(builder, zero) for _ in range(n_rows)]
-            data = context.make_array(kinds[0])(context, builder, args[0]).data
-            starts = [builder.mul(_I64(r), args[1]) for r in range(n_rows)]
-            with cgutils.for_range(builder, args[1], intp=_I64) as loop:
-                place = builder.add(args[3], builder.mul(loop.index, _I64(WIDTH)))
-                step = _loaded(context, builder, kinds[2], args[2], place, floats)
-                for start, total in zip(starts, sums, strict=True):
-                    element = builder.load(builder.gep(data, [builder.add(start, loop.index)]))
-                    row = _splat(builder, element, WIDTH)
-                    builder.store(builder.call(add, [row, step, builder.load(total)]), total)
-            for r, total in enumerate(sums):
-                place = _address(context, builder, kinds[4], args[4], _I64(r * WIDTH), floats)
-                builder.store(builder.load(total), place, align=1)
-            return context.get_dummy_value()
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        numbers = (0, 2, 5)
+        rows, query, out = (context.make_array(signature.args[n])(context, builder, args[n]).data for n in numbers)
+        wanted = builder.udiv(builder.add(args[4], _I64(CHUNK - 1)), _I64(CHUNK))
+        for n_chunks in range(1, WIDTH // CHUNK + 1):
+            with builder.if_then(builder.icmp_unsigned("==", wanted, _I64(n_chunks))):
+                _dots(builder, (rows, query, out), (args[1], args[3]), n_chunks)
+        return context.get_dummy_value()
 
-        return t.void(rows, t.uint64, query, t.uint64, out), generate
-
-    return dots
+    return t.void(rows, t.uint64, query, t.uint64, t.uint64, out), generate
 
 
-dot_float32 = intrinsic(_dots(1))
-dot_float32_2 = intrinsic(_dots(2))
+def _dots(builder: Any, arrays: tuple[Any, Any, Any], sizes: tuple[Any, Any], n_chunks: int) -> None:
+    (rows, query, out), (dim, at) = arrays, sizes
+    floats = ir.VectorType(_F32, CHUNK)
+    kind = ir.FunctionType(floats, [floats, floats, floats])
+    add = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{CHUNK}f32")
+    zero = ir.Constant(floats, [0.0] * CHUNK)
+    sums = [[cgutils.alloca_once_value(builder, zero) for _ in range(n_chunks)] for _ in range(ROWS)]
+    for total in (total for row in sums for total in row):
+        builder.store(zero, total)
+
+    def place(array: Any, index: Any) -> Any:
+        return builder.bitcast(builder.gep(array, [index]), floats.as_pointer())
+
+    with cgutils.for_range(builder, dim, intp=_I64) as loop:
+        first = builder.add(at, builder.mul(loop.index, _I64(WIDTH)))
+        steps = [builder.load(place(query, builder.add(first, _I64(c * CHUNK))), align=1) for c in range(n_chunks)]
+        for r, row in enumerate(sums):
+            index = builder.add(builder.mul(_I64(r), dim), loop.index)
+            element = _splat(builder, builder.load(builder.gep(rows, [index])), CHUNK)
+            for step, total in zip(steps, row, strict=True):
+                builder.store(builder.call(add, [element, step, builder.load(total)]), total)
+    for r, row in enumerate(sums):
+        for c, total in enumerate(row):
+            builder.store(builder.load(total), place(out, _I64(r * WIDTH + c * CHUNK)), align=1)
 
 
 @intrinsic

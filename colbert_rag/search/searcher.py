@@ -19,8 +19,8 @@ from colbert_rag.types import Float32Array, SearchConfig
 
 __all__ = ["Ranking", "rank"]
 
-# an exactly scored token costs some hundred nanoseconds, so threads pay off sooner than in a scan
-_TOKENS_PER_THREAD = 2_000
+# a token that is scored exactly, or a centroid, costs many times as much as one that is scanned
+_TOKENS_PER_THREAD = 20_000
 # a residual hardly ever lifts a token from so far below to the best of a query token
 _SLACK = 0.4
 # enough to tell which candidates may be among the hits, at a quarter of the time

@@ -18,8 +18,8 @@ __all__ = ["Workers"]
 T = TypeVar("T")
 R = TypeVar("R")
 
-# under this many tokens a second thread costs more than it saves (some 50 microseconds)
-_TOKENS_PER_THREAD = 50_000
+# a second thread is worth waking for some milliseconds of work, which is this much of a scan by centroid ids
+_TOKENS_PER_THREAD = 1_000_000
 
 
 class Workers:
