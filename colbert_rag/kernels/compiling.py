@@ -8,10 +8,13 @@ All indices are unsigned: a signed index costs a wrap-around test at every acces
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numba as nb
@@ -89,6 +92,7 @@ def kernel(*signatures: Any, **options: Any) -> Callable[[Callable[..., Any]], K
 def _machine_code(function: Callable[..., Any], signature: Any, options: dict[str, Any]) -> Callable[..., Any]:
     """From numba's cache, or compiled anew: a cache is a gain in time and never a reason to fail."""
     begin = time.perf_counter()
+    function = _named_by_sources(function)
     try:
         compiled: Any = nb.njit(signature, nogil=True, cache=True, **options)(function)
     except Exception as err:
@@ -99,6 +103,25 @@ def _machine_code(function: Callable[..., Any], signature: Any, options: dict[st
     if compiled.stats.cache_misses or place is None:
         _log.info("compiled %s in %.1f s; %s", function.__name__, spent, f"kept in {place}" if place else "not kept")
     return compiled  # type: ignore[no-any-return]
+
+
+def _named_by_sources(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function under a name that changes with any file of the kernels.
+
+    numba's cache knows a function by its name and its own file, and would go on with machine code that was made of
+    another file's constants and operations as they were.
+    """
+    named = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+    named.__qualname__ = f"{function.__qualname__}_{_sources_digest()}"
+    return named
+
+
+@functools.cache
+def _sources_digest() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 _NO_FOLDER = ("no folder can be written", "Set NUMBA_CACHE_DIR to a folder that this user can write and nobody else.")

@@ -22,6 +22,8 @@ from colbert_rag.kernels.unpacking import unpack
 __all__ = ["residual_scores", "residual_table"]
 
 
+# tokens that are looked through for promising ones before these are scored
+_AT_ONCE = 256
 # what a byte of codes, of a scale and of a norm stands for
 _LEVELS = (read(t.int16, 2), read(t.float32, 1), read(t.float32, 1))
 # codes and factors of tokens
@@ -78,6 +80,8 @@ def residual_scores(
     padded = (n_bytes * per_byte + lanes - np.uint64(1)) // lanes * lanes
     rows, levels, bytes_of_codes = table.reshape(-1), byte_levels.reshape(-1), codes.reshape(-1)
     halves, z = _halves(levels, per_byte), np.zeros(padded, np.int16)
+    most = np.uint64(_AT_ONCE)
+    places, masks = np.empty(most, np.uint64), np.empty(most, np.uint32)
     top = np.empty(width, np.uint8)
     best = np.empty(width, np.float32)
     for n in range(np.uint64(starts.size)):
@@ -90,21 +94,28 @@ def residual_scores(
             for q in range(width):
                 best[q] = -np.inf
             best_entries(rows, base, centroid_ids, np.uint64(starts[n]), np.uint64(ends[n]), top)
-            for i in range(np.uint64(starts[n]), np.uint64(ends[n])):
-                centroid = np.uint64(centroid_ids[i])
-                promising = bits_within(rows, base + centroid * width, top, slack) & asked
-                if promising == np.uint32(0):
-                    continue
-                unpack(levels, halves, per_byte, bytes_of_codes, i * n_bytes, n_bytes, z)
-                scale = scales[np.uint64(factors[i, np.uint64(0)])]
-                norm = norms[np.uint64(factors[i, np.uint64(1)])]
-                while promising != np.uint32(0):
-                    q = lowest_bit(promising)
-                    promising &= promising - np.uint32(1)
-                    asker = first + q
-                    dot = np.float32(dot_int16(z, query, asker * padded, padded))
-                    similarity = (centroid_scores[centroid, asker] + scale * (query_scale[asker] * dot)) * norm
-                    best[q] = similarity if similarity > best[q] else best[q]
+            begin, end = np.uint64(starts[n]), np.uint64(ends[n])
+            while begin < end:
+                stop, count = min(begin + most, end), np.uint64(0)
+                # no branch here: which tokens are promising cannot be foreseen
+                for i in range(begin, stop):
+                    promising = bits_within(rows, base + np.uint64(centroid_ids[i]) * width, top, slack) & asked
+                    places[count], masks[count] = i, promising
+                    count += np.uint64(promising != np.uint32(0))
+                begin = stop
+                for j in range(count):
+                    i, promising = places[j], masks[j]
+                    centroid = np.uint64(centroid_ids[i])
+                    unpack(levels, halves, per_byte, bytes_of_codes, i * n_bytes, n_bytes, z)
+                    scale = scales[np.uint64(factors[i, np.uint64(0)])]
+                    norm = norms[np.uint64(factors[i, np.uint64(1)])]
+                    while promising != np.uint32(0):
+                        q = lowest_bit(promising)
+                        promising &= promising - np.uint32(1)
+                        asker = first + q
+                        dot = np.float32(dot_int16(z, query, asker * padded, padded))
+                        similarity = (centroid_scores[centroid, asker] + scale * (query_scale[asker] * dot)) * norm
+                        best[q] = similarity if similarity > best[q] else best[q]
             for q in range(n_here):
                 total += best[q]
         out[n] = total

@@ -22,9 +22,9 @@ __all__ = ["Ranking", "rank"]
 # a token that is scored exactly, or a centroid, costs many times as much as one that is scanned
 _TOKENS_PER_THREAD = 20_000
 # a residual hardly ever lifts a token from so far below to the best of a query token
-_SLACK = 0.4
+_SLACK = 0.3
 # enough to tell which candidates may be among the hits, at a quarter of the time
-_ROUGH_SLACK = 0.1
+_ROUGH_SLACK = 0.07
 # documents that are scored with the wide slack, and how many of them for each hit that is asked for
 _FINALISTS = 32
 _FINALISTS_PER_HIT = 3
