@@ -118,5 +118,6 @@ def test_a_flipped_bit_is_found_or_changes_nothing(attempt, originals, figures):
 
     wrong = report(attempt(damages), is_fine)
     assert not wrong, wrong[:3]
+    figures.add("random flips", len(damages))
     for what, count in counts.items():
         figures.add(f"random flips {what}", count)

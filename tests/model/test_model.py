@@ -13,7 +13,9 @@ def test_any_order_of_writes_crashes_and_searches_is_as_of_a_dictionary(figures,
     """In a process of its own: the check forks, and the threads of OpenMP do not survive that where there are any."""
     counted = tmp_path / "figures.json"
     options = ["-q", "-p", "no:cacheprovider", "--seed", str(figures.seed), "--figures", str(counted)]
-    options += ["--torture"] if figures.is_torture else []
+    options += ["--scale", str(figures.scale), "--processes", str(figures.processes)]
+    # the steps in all, which tell how long another scale would take
+    figures.size(10_000, 500_000)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, str(CHECK)],
         check=False,
