@@ -58,6 +58,12 @@ def pytest_configure(config: pytest.Config) -> None:
             os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long tests first where some run beside one another, so that none is begun when the others are over."""
+    if _has_many_processes(config):
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def _has_many_processes(config: pytest.Config) -> bool:
     return bool(getattr(config.option, "numprocesses", None)) or hasattr(config, "workerinput")
 

@@ -48,7 +48,7 @@ def project(tmp_path, monkeypatch):
         "tests/conftest.py": (TESTS / "conftest.py").read_text(encoding="utf-8"),
         "tests/crash/test_some.py": CASES,
         "tests/mutants/run.py": "import sys\nfrom pathlib import Path\n"
-        'Path(sys.argv[2]).write_text(\'{"counts": {"mutants": 9, "mutants that survived": 1}}\')\nsys.exit(1)\n',
+        'Path(sys.argv[4]).write_text(\'{"counts": {"mutants": 9, "mutants that survived": 1}}\')\nsys.exit(1)\n',
         "pytest.ini": f"[pytest]\npythonpath = {TESTS / 'support'}\n",
     }.items():
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
@@ -75,9 +75,9 @@ class TestTorture:
     def test_without_a_limit_the_long_size_runs_and_counts_once(self, project, capfd):
         found = run(project)
         assert (found.counts["random kills"], found.counts["kills at a call"]) == (1_000, 30)
-        assert found.counts["mutants"] == 9
-        # the failing test in each of two runs, and a mutant
-        assert found.counts["failures"] == 3
+        assert found.counts["mutants"] == 9 * torture.PARTS
+        # the failing test in each of two runs, and a mutant of each part
+        assert found.counts["failures"] == 2 + torture.PARTS
         assert found.scales == {"crash/test_some.py": 1.0}
         assert "as it must" in capfd.readouterr().out
 

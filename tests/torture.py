@@ -37,6 +37,8 @@ FOLDERS = ("crash", "corruption", "hostile", "concurrency", "model", "resources"
 # files whose tests need the whole machine for themselves
 ALONE = {"concurrency/test_searching_during_writes.py"}
 MUTANTS = "tests/mutants/run.py"
+# so that no core waits for another that has all mutants
+PARTS = 4
 # of the time that is planned for; the rest is for cases that cost more than they did
 PLANNED = 0.9
 
@@ -113,8 +115,12 @@ class Torture:
         return {**alone, **scales(beside, left_s * self.lanes, left_s, LEAST)}
 
     def _mutants(self) -> list[Job]:
-        command = [sys.executable, MUTANTS, "--figures", str(self._said("mutants"))]
-        return [Job("mutants", lambda: command)]
+        parts = [f"{number}/{PARTS}" for number in range(1, PARTS + 1)]
+        return [self._mutants_part(f"mutants {part}", part) for part in parts]
+
+    def _mutants_part(self, name: str, part: str) -> Job:
+        command = [sys.executable, MUTANTS, "--part", part, "--figures", str(self._said(name))]
+        return Job(name, lambda: command)
 
     def _job(self, path: Path, scale: float) -> Job:
         name = _name(path)

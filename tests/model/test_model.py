@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CHECK = Path(__file__).with_name("model_check.py")
 
 
+@pytest.mark.slow
 def test_any_order_of_writes_crashes_and_searches_is_as_of_a_dictionary(figures, tmp_path):
     """In a process of its own: the check forks, and the threads of OpenMP do not survive that where there are any."""
     counted = tmp_path / "figures.json"
