@@ -26,6 +26,8 @@ def test_any_order_of_writes_crashes_and_searches_is_as_of_a_dictionary(figures,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
-    assert done.returncode == 0, done.stdout[-4_000:]
+    # what failed stands before the steps that lead to it, which may be many
+    reasons = [line for line in done.stdout.splitlines() if line.startswith("E  ")][:20]
+    assert done.returncode == 0, "\n".join([*reasons, done.stdout[-4_000:]])
     for name, count in json.loads(counted.read_text())["counts"].items():
         figures.add(name, count)
