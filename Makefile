@@ -12,7 +12,7 @@ demo: $(VENV)/.demo  ## index a real corpus, ask it real questions, print the me
 test: $(VENV)/.dev  ## the whole test suite
 	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=worksteal --cov --cov-report=term:skip-covered --cov-fail-under=90
 
-torture: $(VENV)/.dev  ## hours: the long sizes of the tests that hold the promises; MINUTES=60 shares an hour among them
+torture: $(VENV)/.dev  ## hours: the long sizes of the tests that hold the promises; MINUTES=50 goes as far as that allows
 	$(BIN)/python tests/torture.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 bench: $(VENV)/.dev  ## speed behind a gate of quality, beside peers; ONLY="search peers" DATA="FOLDER …" choose

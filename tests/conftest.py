@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 from figures import Figures
+from lifeline import end_with_parent
 from word_list import WORDS
 
 from colbert_rag import Document, Index
@@ -25,25 +25,63 @@ EVERYDAY_SEED = 77
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("torture")
     group.addoption("--torture", action="store_true", help="the long sizes of tests that try many cases")
+    group.addoption("--scale", type=float, help="between the everyday size, 0, and the long one, 1")
     group.addoption("--seed", type=int, help="of the random choices; the long sizes draw one and print it")
+    group.addoption("--processes", type=int, help="that one test may share its cases among; a core each if not given")
     group.addoption("--figures", type=Path, help="write what was counted into this file, as JSON")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        # a process of xdist goes on with its test where the one that started it was killed
+        end_with_parent()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # so a shell starts what runs in the background; tests that send themselves interrupts would see none
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    is_torture, seed = config.getoption("--torture"), config.getoption("--seed")
+    scale, seed, processes = (config.getoption(name) for name in ("--scale", "--seed", "--processes"))
+    if scale is None:
+        scale = float(config.getoption("--torture"))
     if seed is None:
         # what people change is tried against the same cases every day; new cases are looked for by the long sizes
-        seed = random.randrange(2**32) if is_torture else EVERYDAY_SEED
+        seed = random.randrange(2**32) if scale else EVERYDAY_SEED
         # the processes of xdist are given these options
         config.option.seed = seed
-    config.stash[FIGURES] = Figures(is_torture, seed)
-    if getattr(config.option, "numprocesses", None):
+    if processes is None:
+        # xdist has taken the cores already
+        processes = 1 if _has_many_processes(config) else os.cpu_count() or 1
+        config.option.processes = processes
+    config.stash[FIGURES] = Figures(scale, seed, processes)
+    config.pluginmanager.register(_Watch(config.stash[FIGURES], config.getoption("--figures")))
+    if _has_many_processes(config):
         # the processes that xdist starts, one for each core, would only wait for one another's threads
         for library in ("OMP", "OPENBLAS", "MKL"):
             os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long tests first where some run beside one another, so that none is begun when the others are over."""
+    if _has_many_processes(config):
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def _has_many_processes(config: pytest.Config) -> bool:
+    return bool(getattr(config.option, "numprocesses", None)) or hasattr(config, "workerinput")
+
+
+class _Watch:
+    """Tells the figures which test runs and what it took, and writes them after each."""
+
+    def __init__(self, figures: Figures, path: Path | None) -> None:
+        self._figures, self._path = figures, path
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._figures.current = nodeid
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call":
+            self._figures.effort().seconds = report.duration
+        if report.when == "teardown" and self._path is not None:
+            self._figures.write(self._path)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -64,7 +102,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         for name, count in figures.counts.items():
             terminalreporter.write_line(f"{count:>12,}  {name}")
     if path := config.getoption("--figures"):
-        path.write_text(json.dumps({"seed": figures.seed, "counts": figures.counts}, indent=1))
+        figures.write(path)
 
 
 @pytest.fixture(scope="session")

@@ -1,189 +1,174 @@
 """The long sizes of the tests that hold the promises; what they tried goes into the tables of the documents.
 
-Run: make torture, or python tests/torture.py --minutes 60
+Run: make torture, or python tests/torture.py --minutes 50
+
+Each file of tests runs at its everyday size, which tells what a case costs, and those that have a long size then run
+again, as far towards it as the time allows. Nothing is interrupted, so whatever was tried is counted. The machine's
+cores take a file each.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+
+from figures import Effort  # noqa: E402
+from torture_jobs import Done, Job, run_jobs  # noqa: E402
+from torture_plan import LEAST, Cost, growing, scales  # noqa: E402
+from torture_table import FAILURES, SKIPPED, Run, record  # noqa: E402
+
 FOLDERS = ("crash", "corruption", "hostile", "concurrency", "model", "resources")
-MUTANTS = ROOT / "tests" / "mutants" / "run.py"
-# shares of the time, where goals are far: the other files have one
-SHARES = {
-    "test_churn.py": 2,
-    "test_flips.py": 2,
-    "test_fuzz.py": 6,
-    "test_model.py": 3,
-    "test_random_kills.py": 6,
-    "test_searching_during_writes.py": 2,
-}
-# how long a run that was told to stop may take to tidy up and write its figures
-LAST_WORDS_S = 120
-FAILURES = "failures"
-SKIPPED = "skipped tests"
-# least numbers of cases by row, of an everyday run and of torture; other rows have no goal of their own
-GOALS = {
-    "commits of racing writers": (320, 40_000),
-    "files truncated, extended, zeroed, deleted, replaced or swapped": (500, 20_000),
-    "fuzzed inputs": (65_000, 1_300_000),
-    "hostile indexes": (60, 60),
-    "ids and texts of any Unicode": (2_000, 100_000),
-    "kills at a call": (300, 300),
-    "mutants": (0, 12),
-    "openings without a leak": (200, 1_000),
-    "power losses": (5_000, 100_000),
-    "random kills": (200, 10_000),
-    "runs of the model": (200, 5_000),
-    "searches during writes": (1_000, 1_000_000),
-    "sizes of a full disk": (20, 200),
-    "steps of the model": (10_000, 500_000),
-    "upserts of churn": (400, 10_000),
-}
-# columns of the README's table, and the words by which a figure belongs to one
-COLUMNS = {
-    "kills": ("kills",),
-    "power losses": ("power losses",),
-    "failing calls and full disks": ("failing calls", "full disk"),
-    "flips and other damage": ("flip", "damaged", "files truncated"),
-    "hostile indexes": ("hostile indexes",),
-    "fuzzed inputs": ("fuzz", "texts and ids"),
-    "steps of the model": ("steps of the model",),
-    "searches during writes": ("searches during writes",),
-    "mutants": ("mutants",),
-    FAILURES: (FAILURES,),
-}
-
-
-@dataclass
-class Run:
-    """What a run tried.
-
-    Attributes:
-        counts: Cases by name; "failures" are tests that failed and mutants that survived, "skipped tests" such as this
-            machine cannot run.
-        is_whole: Whether no time limit ended a part of it.
-    """
-
-    counts: Counter[str] = field(default_factory=Counter)
-    is_whole: bool = True
+# files whose tests need the whole machine for themselves
+ALONE = {"concurrency/test_searching_during_writes.py"}
+MUTANTS = "tests/mutants/run.py"
+# so that no core waits for another that has all mutants
+PARTS = 4
+# of the time that is planned for; the rest is for cases that cost more than they did
+PLANNED = 0.9
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, help="share this time among the tests; each then tries what it can")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, help="share this time among the tests; without it all run to the end")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="of every random choice")
     parser.add_argument("--everyday", action="store_true", help="the sizes of make test, for the table of promises")
     given = parser.parse_args()
     print(f"seed {given.seed}", flush=True)
-    run = torture(given.seed, None if given.minutes is None else given.minutes * 60, is_everyday=given.everyday)
-    record(run, given.seed, is_everyday=given.everyday)
+    where = str(date.today()), _commit(), given.seed
+    with tempfile.TemporaryDirectory() as folder:
+        torture = Torture(Path(folder), given.seed, min(4, os.cpu_count() or 1))
+        run = torture.run(None if given.minutes is None else given.minutes * 60, is_everyday=given.everyday)
+    record(run, ROOT, where, is_everyday=given.everyday)
     for name, count in sorted(run.counts.items()):
         print(f"{count:>12,}  {name}")
     return int(run.counts[FAILURES] > 0)
 
 
-def torture(seed: int, limit_s: float | None, *, is_everyday: bool) -> Run:
-    """Run the mutants and every file of tests, each with its share of the time that is left."""
-    # a shell has interrupts ignored in what it starts in the background, and the tests would inherit that: no limit
-    # could end them in good order
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    end = None if limit_s is None else time.monotonic() + limit_s
-    run = Run()
-    if not is_everyday:
-        _run_mutants(run)
-    files = [path for folder in FOLDERS for path in sorted((ROOT / "tests" / folder).glob("test_*.py"))]
-    shares = [SHARES.get(path.name, 1) for path in files]
-    for number, path in enumerate(files):
-        part = shares[number] / sum(shares[number:])
-        limit = None if end is None else max(1.0, (end - time.monotonic()) * part)
-        _run_tests(path, seed, limit, run, is_everyday=is_everyday)
-    return run
+@dataclass
+class Torture:
+    """One run of all files.
+
+    Attributes:
+        folder: An empty one, for what the files say.
+        seed: Of the long sizes, and of the everyday size before them.
+        lanes: Files that run at a time.
+        counts: Of the last run of each file, and of the mutants.
+        failures: Of every run.
+        costs: Of each file at its everyday size.
+        scales: Of the long runs.
+    """
+
+    folder: Path
+    seed: int
+    lanes: int
+    counts: dict[str, Counter[str]] = field(default_factory=dict)
+    failures: int = 0
+    costs: dict[str, Cost] = field(default_factory=dict)
+    scales: dict[str, float] = field(default_factory=dict)
+
+    def run(self, limit_s: float | None, *, is_everyday: bool) -> Run:
+        """The mutants and every file at its everyday size, then the long sizes as far as time allows."""
+        end = None if limit_s is None else time.monotonic() + limit_s
+        paths = [path for folder in FOLDERS for path in sorted((ROOT / "tests" / folder).glob("test_*.py"))]
+        mutants = [] if is_everyday else self._mutants()
+        run_jobs([*mutants, *(self._job(path, 0.0) for path in paths)], ROOT, self.lanes, self._ended)
+        if not is_everyday:
+            self._go_on([path for path in paths if _name(path) in growing(self.costs)], end)
+        counts = Counter({FAILURES: self.failures})
+        for tried in self.counts.values():
+            counts.update(tried)
+        return Run(counts, dict(self.scales))
+
+    def _go_on(self, paths: Sequence[Path], end: float | None) -> None:
+        left = None if end is None else max(0.0, end - time.monotonic()) * PLANNED
+        self.scales = self._planned([_name(path) for path in paths], left)
+        further = [path for path in paths if self.scales[_name(path)] > 0]
+        further.sort(key=lambda path: -self.costs[_name(path)].at(self.scales[_name(path)]))
+        for path in further:
+            name = _name(path)
+            print(f"{name}: scale {self.scales[name]:.4f}, about {self.costs[name].at(self.scales[name]):.0f} s")
+        run_jobs([self._job(path, self.scales[_name(path)]) for path in further], ROOT, self.lanes, self._ended)
+
+    def _planned(self, names: Sequence[str], left_s: float | None) -> dict[str, float]:
+        """Scales of files; what runs alone has the whole machine, and goes only as far as is asked of it."""
+        if left_s is None:
+            return dict.fromkeys(names, 1.0)
+        alone = {name: LEAST.get(name, 0.0) for name in names if name in ALONE}
+        left_s = max(0.0, left_s - sum(self.costs[name].at(scale) for name, scale in alone.items()))
+        beside = {name: self.costs[name] for name in names if name not in ALONE}
+        return {**alone, **scales(beside, left_s * self.lanes, left_s, LEAST)}
+
+    def _mutants(self) -> list[Job]:
+        parts = [f"{number}/{PARTS}" for number in range(1, PARTS + 1)]
+        return [self._mutants_part(f"mutants {part}", part) for part in parts]
+
+    def _mutants_part(self, name: str, part: str) -> Job:
+        command = [sys.executable, MUTANTS, "--part", part, "--figures", str(self._said(name))]
+        return Job(name, lambda: command)
+
+    def _job(self, path: Path, scale: float) -> Job:
+        name = _name(path)
+        said = self._said(name)
+        # other cases than those of the everyday size that went before
+        seed = self.seed + (scale > 0)
+        options = ["-q", "-p", "no:cacheprovider", f"--seed={seed}", f"--scale={scale}", "--processes=1"]
+        options += [f"--figures={said}", f"--junit-xml={said.with_suffix('.xml')}"]
+        command = [sys.executable, "-m", "pytest", *options, str(path)]
+        return Job(name, lambda: self._fresh(said, command), is_alone=name in ALONE)
+
+    def _said(self, name: str) -> Path:
+        return self.folder / f"{name.replace('/', '-')}.json"
+
+    @staticmethod
+    def _fresh(said: Path, command: Sequence[str]) -> Sequence[str]:
+        """The command, when nothing is left of what the everyday size said."""
+        for path in (said, said.with_suffix(".xml")):
+            path.unlink(missing_ok=True)
+        return command
+
+    def _ended(self, done: Done) -> None:
+        said = _read(self._said(done.name))
+        counts = Counter(said.get("counts", {}))
+        failed = counts.pop("mutants that survived", 0) + _count(self._said(done.name), "failures", "errors")
+        # a run that died without a word has failed too
+        self.failures += max(failed, int(done.code != 0))
+        if skipped := _count(self._said(done.name), "skipped"):
+            counts[SKIPPED] = skipped
+        self.counts[done.name] = counts
+        if done.name not in self.costs:
+            self.costs[done.name] = Cost.measured(done.seconds, [Effort(**one) for one in said.get("efforts", ())])
 
 
-def _run_mutants(run: Run) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        figures = Path(folder) / "figures.json"
-        code = _run([sys.executable, str(MUTANTS), "--figures", str(figures)], None)
-        counts = json.loads(figures.read_text())["counts"] if figures.exists() else {}
-    run.counts["mutants"] += counts.get("mutants", 0)
-    run.counts[FAILURES] += max(counts.get("mutants that survived", 0), int(code != 0))
+def _name(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
 
 
-def _run_tests(path: Path, seed: int, limit_s: float | None, run: Run, *, is_everyday: bool) -> None:
-    print(f"== {path.relative_to(ROOT)}", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        figures, outcome = Path(folder) / "figures.json", Path(folder) / "outcome.xml"
-        options = ["-q", "-p", "no:cacheprovider", "--seed", str(seed), "--figures", str(figures)]
-        options += [f"--junit-xml={outcome}", *([] if is_everyday else ["--torture"])]
-        code = _run([sys.executable, "-m", "pytest", *options, str(path)], limit_s)
-        if figures.exists():
-            run.counts.update(json.loads(figures.read_text())["counts"])
-        failed = _count(outcome, "failures", "errors")
-        if skipped := _count(outcome, "skipped"):
-            run.counts[SKIPPED] += skipped
-    run.is_whole &= code is not None
-    # a run that died without a word has failed too
-    run.counts[FAILURES] += failed if failed or code in (0, None) else 1
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.exists() else {}  # type: ignore[no-any-return]
 
 
-def _run(command: Sequence[str], limit_s: float | None) -> int | None:
-    """Run a command; its exit code, or None where the time limit ended it."""
-    process = subprocess.Popen(command, cwd=ROOT)
-    try:
-        return process.wait(limit_s)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
-    try:
-        process.wait(LAST_WORDS_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    return None
-
-
-def _count(outcome: Path, *names: str) -> int:
+def _count(said: Path, *names: str) -> int:
+    outcome = said.with_suffix(".xml")
     if not outcome.exists():
         return 0
     suites = ElementTree.parse(outcome).getroot().iter("testsuite")
     return sum(int(suite.get(name, 0)) for suite in suites for name in names)
-
-
-def record(run: Run, seed: int, *, is_everyday: bool) -> None:
-    """Add the run to the tables of the documents."""
-    where = f"{date.today()}", _commit(), seed
-    size = "everyday" if is_everyday else "torture"
-    goals = {name: least[not is_everyday] for name, least in GOALS.items() if least[not is_everyday]}
-    counts = dict.fromkeys(goals, 0) | run.counts
-    lines = [f"| {name} | {_shown(goals.get(name))} | {count:,} |" for name, count in sorted(counts.items())]
-    end = "to the end" if run.is_whole else "each file until its share of the time was over"
-    title = f"{where[0]}, commit {where[1]}, seed {where[2]}, {end}:"
-    _replace(ROOT / "docs" / "promises.md", size, [title, "", "| cases | goal | tried |", "|---|---|---|", *lines])
-    if not is_everyday:
-        sums = [_sum(run.counts, words) for words in COLUMNS.values()]
-        _append(ROOT / "README.md", "torture", f"| {' | '.join([*where[:2], *(f'{n:,}' for n in sums)])} |")
-
-
-def _shown(goal: int | None) -> str:
-    return "" if goal is None else f"{goal:,}"
-
-
-def _sum(counts: Mapping[str, int], words: Sequence[str]) -> int:
-    return sum(count for name, count in counts.items() if any(word in name for word in words))
 
 
 def _commit() -> str:
@@ -192,28 +177,6 @@ def _commit() -> str:
 
     changed = "+changes" if git("status", "--porcelain", "--", "colbert_rag") else ""
     return (git("rev-parse", "--short", "HEAD") or "unknown") + changed
-
-
-def _replace(page: Path, marker: str, lines: Sequence[str]) -> None:
-    """Put lines between the two comments of that name."""
-    before, _, after = _parts(page, marker)
-    page.write_text(f"{before}\n\n" + "\n".join(lines) + f"\n\n{after}", encoding="utf-8")
-
-
-def _append(page: Path, marker: str, row: str) -> None:
-    """Put a row under the table between the two comments of that name."""
-    before, table, after = _parts(page, marker)
-    page.write_text(f"{before}{table.rstrip()}\n{row}\n\n{after}", encoding="utf-8")
-
-
-def _parts(page: Path, marker: str) -> tuple[str, str, str]:
-    begin, end = f"<!-- {marker} -->", f"<!-- end of {marker} -->"
-    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
-    table, ended, after = rest.partition(end)
-    if not (found and ended):
-        msg = f"{page}: the comments {begin} and {end} are missing"
-        raise SystemExit(msg)
-    return before + begin, table, end + after
 
 
 if __name__ == "__main__":

@@ -42,6 +42,14 @@ _MOST_STEPS_A_BYTE = 100
 _STEPS = 100_000
 
 
+def _status(path: Path) -> os.stat_result | None:
+    """Of a file or link itself; None where there is none."""
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        return None
+
+
 def check_files(path: Path) -> None:
     """Refuse a catalog, or a file that SQLite would read along with it, that leads out of the folder or never ends.
 
@@ -53,7 +61,8 @@ def check_files(path: Path) -> None:
     """
     for side in _SIDE_FILES:
         file = path.with_name(path.name + side)
-        if os.path.lexists(file) and not stat.S_ISREG(file.lstat().st_mode):
+        # whoever closes the index last removes them, at any moment
+        if (status := _status(file)) is not None and not stat.S_ISREG(status.st_mode):
             msg = (
                 f"{file}: not a regular file of the index but a link or a device. Copy the folder with its real files."
             )
@@ -61,7 +70,7 @@ def check_files(path: Path) -> None:
     journal = path.with_name(path.name + "-journal")
     # replaying one can remove any file that it names, and ours are never made, since a catalog keeps a write-ahead log
     # from the start
-    if os.path.lexists(journal) and journal.lstat().st_size > 0:
+    if (status := _status(journal)) is not None and status.st_size > 0:
         msg = (
             f"{journal}: colbert_rag writes no such file, and SQLite would replay it. Restore the index from a backup."
         )

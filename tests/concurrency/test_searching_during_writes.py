@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from racing import OPTIONS, Start, create, search_until, searching_process, writing_process
@@ -29,6 +31,17 @@ def racing(*processes):
                 process.join()
 
 
+@contextmanager
+def searching_threads():
+    """A pool, and whether the block is left: threads that go on would hold up who interrupts it."""
+    is_over = threading.Event()
+    with ThreadPoolExecutor(THREADS) as pool:
+        try:
+            yield pool, is_over.is_set
+        finally:
+            is_over.set()
+
+
 def test_no_process_of_a_race_outlives_a_failure():
     context = multiprocessing.get_context("spawn")
     process, never = (context.Process(target=time.sleep, args=(600,)) for _ in range(2))
@@ -49,9 +62,10 @@ def test_every_answer_during_writes_is_one_commit_no_older_than_the_last_announc
         context.Process(target=searching_process, args=(fast_folder, kind, start, f"{seed} process {n}"))
         for n in range(PROCESSES)
     ]
-    with racing(writer, *searchers), ThreadPoolExecutor(THREADS) as pool:
+    with racing(writer, *searchers), searching_threads() as (pool, is_over):
         end = start.end()
-        counts = list(pool.map(lambda n: search_until(fast_folder, kind, end, f"{seed} thread {n}"), range(THREADS)))
+        search = partial(search_until, fast_folder, kind, end, is_over=is_over)
+        counts = list(pool.map(search, [f"{seed} thread {n}" for n in range(THREADS)]))
         for process in (writer, *searchers):
             process.join(60)
     said = {process.pid: (fast_folder / f"report-{process.pid}") for process in (writer, *searchers)}
@@ -62,4 +76,5 @@ def test_every_answer_during_writes_is_one_commit_no_older_than_the_last_announc
     counts += map(int, reports[1:])
     assert min(counts) > 0
     figures.add("searches during writes", sum(counts))
+    figures.add("seconds of searches during writes", round(start.seconds))
     figures.add("commits during searches", int(reports[0]))

@@ -12,8 +12,7 @@ import damage
 import pytest
 import small_index
 from damage import Damage, Outcome
-
-_PROCESSES = min(2, os.cpu_count() or 1)
+from figures import Figures
 
 Try = Callable[[Sequence[Damage]], Iterator[tuple[Damage, Outcome]]]
 
@@ -25,13 +24,14 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def attempt(fast_folder: Path, originals: dict[str, Path]) -> Try:
+def attempt(fast_folder: Path, originals: dict[str, Path], figures: Figures) -> Try:
     """``attempt(damages)``: each with what became of it, tried in processes that a signal may kill."""
 
     def attempt(damages: Sequence[Damage]) -> Iterator[tuple[Damage, Outcome]]:
         paths = {kind: str(path) for kind, path in originals.items()}
         (fast_folder / "originals.json").write_text(json.dumps(paths))
-        shares = [damages[number::_PROCESSES] for number in range(_PROCESSES)]
+        n_shares = min(2, figures.processes)
+        shares = [damages[number::n_shares] for number in range(n_shares)]
         running = [_start(fast_folder, number, share) for number, share in enumerate(shares)]
         for number, (share, process) in enumerate(zip(shares, running, strict=True)):
             _, said = process.communicate()

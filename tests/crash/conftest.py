@@ -11,6 +11,7 @@ from pathlib import Path
 import faults_work
 import pytest
 from faults import FaultServers, build_interposer, why_not_here
+from figures import Figures
 
 
 @pytest.fixture(scope="session")
@@ -22,9 +23,9 @@ def interposer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def servers(interposer: Path) -> Iterator[FaultServers]:
-    """One warm process for each of at most four cores."""
-    made = FaultServers(interposer, min(4, os.cpu_count() or 1))
+def servers(interposer: Path, figures: Figures) -> Iterator[FaultServers]:
+    """Warm processes, at most four."""
+    made = FaultServers(interposer, min(4, figures.processes))
     yield made
     made.close()
 

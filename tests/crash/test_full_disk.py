@@ -20,6 +20,7 @@ def server(interposer, tmp_path_factory):
     if not shutil.which("unshare") or subprocess.run(try_it, capture_output=True, check=False).returncode:
         pytest.skip("mounting a small disk needs root, or unprivileged namespaces")
     made = FaultServer(interposer, prefix)
+    made.wait()
     yield made
     made.close()
 

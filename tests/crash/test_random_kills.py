@@ -7,6 +7,9 @@ import random
 from faults_cases import create, endless_writes
 from faults_work import HISTORIES, check_texts
 
+# a writer does one or two calls in that time, so every moment of a call may be the last
+MOST_SECONDS = 0.08
+
 
 def after(texts, change):
     changed = {**texts, **change}
@@ -23,7 +26,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_else_is_half_there(servers, ne
         n_written = 0
         for _ in range(n_kills // len(HISTORIES)):
             outcome = servers.run(
-                endless_writes, folder, kind, rng.randrange(2**32), kill_after_s=rng.uniform(0.0, 0.15)
+                endless_writes, folder, kind, rng.randrange(2**32), kill_after_s=rng.uniform(0.0, MOST_SECONDS)
             )
             assert outcome.was_killed, outcome.error
             begun = None

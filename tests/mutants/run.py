@@ -1,6 +1,6 @@
 """Remove one safeguard at a time from a copy of the source, and see a named test fail.
 
-Run: python tests/mutants/run.py [--only WORD] [--figures FILE]
+Run: python tests/mutants/run.py [--only WORD] [--part K/N] [--figures FILE]
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ TIMEOUT_S = 900
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--only", default="", help="safeguards whose name holds this word")
+    arguments.add_argument("--part", default="1/1", help="the K-th of N parts of them, as in 2/4")
     arguments.add_argument("--figures", type=Path, help="write the counts into this file, as JSON")
     given = arguments.parse_args()
-    chosen = [safeguard for safeguard in SAFEGUARDS if given.only in safeguard.name]
+    chosen = part_of([safeguard for safeguard in SAFEGUARDS if given.only in safeguard.name], given.part)
     with tempfile.TemporaryDirectory() as folder:
         copy = copy_of(ROOT, Path(folder) / "project")
         tests = sorted({test for safeguard in chosen for test in safeguard.tests})
@@ -45,6 +46,13 @@ def main() -> int:
         counts = {"mutants": len(chosen), "mutants that survived": len(survivors)}
         given.figures.write_text(json.dumps({"seed": None, "counts": counts}, indent=1))
     return int(bool(survivors))
+
+
+def part_of(safeguards: Sequence[Safeguard], part: str) -> Sequence[Safeguard]:
+    """The K-th of N parts, given as K/N; neighbours share tests and stay together."""
+    number, count = map(int, part.split("/"))
+    begin, end = (len(safeguards) * place // count for place in (number - 1, number))
+    return safeguards[begin:end]
 
 
 def copy_of(root: Path, target: Path) -> Path:
@@ -88,7 +96,9 @@ def run_tests(copy: Path, tests: Sequence[str]) -> tuple[int, str]:
     """Run tests against the copy, stopping at the first failure; pytest's exit code and what it printed."""
     # the tests' own processes must import the copy too; a frozen seed makes a verdict repeatable
     environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", "--seed", "1"]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider"]
+    # parts run beside one another
+    command += ["--seed", "1", "--processes", "1"]
     try:
         run = subprocess.run(
             [*command, *tests],

@@ -35,7 +35,11 @@ def test_negative_numbers_are_refused():
 def test_half():
     assert half(4) == 2
 """
-OPTIONS = "def pytest_addoption(parser):\n    parser.addoption('--seed', type=int)\n"
+OPTIONS = """
+def pytest_addoption(parser):
+    parser.addoption('--seed', type=int)
+    parser.addoption('--processes', type=int)
+"""
 
 
 @lru_cache
@@ -87,6 +91,12 @@ def test_the_runner_tells_a_caught_mutant_from_a_survivor(project, test, is_caug
     )
     assert runner.is_caught(project, safeguard) is is_caught
     assert (project / "source.py").read_text() == SOURCE
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 60])
+def test_parts_are_all_safeguards_once(count):
+    parts = [runner.part_of(SAFEGUARDS, f"{number}/{count}") for number in range(1, count + 1)]
+    assert [safeguard for part in parts for safeguard in part] == list(SAFEGUARDS)
 
 
 def test_the_runner_refuses_a_safeguard_whose_text_is_gone(project):

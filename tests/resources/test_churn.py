@@ -80,7 +80,7 @@ def test_upserts_of_the_same_documents_leave_less_than_three_fresh_indexes(kind,
 @pytest.mark.parametrize("kind", OPTIONS)
 def test_deleting_and_adding_leaves_less_than_three_fresh_indexes(kind, fast_folder, figures):
     with Index.create(fast_folder / "index", ENCODER, **OPTIONS[kind]) as index:
-        for n in range(figures.size(60, 3_000)):
+        for n in range(figures.size(60, 600)):
             index.add([document(number, n) for number in range(n * 10, n * 10 + 10)])
             if n >= 10:
                 index.delete([document(number, n).id for number in range(n * 10 - 100, n * 10 - 90)])
@@ -91,7 +91,7 @@ def test_deleting_and_adding_leaves_less_than_three_fresh_indexes(kind, fast_fol
 
 @pytest.mark.parametrize("kind", OPTIONS)
 def test_documents_added_one_by_one_lie_in_few_segments(kind, fast_folder, figures):
-    n = figures.size(120, 5_000)
+    n = figures.size(120, 1_000)
     with Index.create(fast_folder / "index", ENCODER, **OPTIONS[kind]) as index:
         for number in range(n):
             index.add([document(number, 0)])

@@ -26,6 +26,22 @@ def test_a_link_beside_the_catalog_is_refused(path, tmp_path, side):
         check_files(path)
 
 
+@pytest.mark.parametrize("side", ["-wal", "-shm", "-journal"])
+def test_a_file_beside_the_catalog_may_go_while_it_is_looked_at(path, monkeypatch, side):
+    """Whoever closes the index last removes the log and its shared memory."""
+    beside, lstat = path.with_name(path.name + side), type(path).lstat
+    beside.write_bytes(b"")
+
+    def too_late(self):
+        if self == beside:
+            self.unlink()
+        return lstat(self)
+
+    monkeypatch.setattr(type(path), "lstat", too_late)
+    check_files(path)
+    assert not beside.exists()
+
+
 def test_a_journal_is_refused_before_sqlite_replays_it(path, folder):
     journal = path.with_name(path.name + "-journal")
     journal.write_bytes(b"")

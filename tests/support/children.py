@@ -9,6 +9,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from lifeline import end_with_parent
+
 __all__ = ["fork", "join", "running"]
 
 _MOST_SECONDS = 120
@@ -21,6 +23,7 @@ def fork(work: Callable[[], object], *, most_seconds: int = _MOST_SECONDS) -> in
         return process
     code = 1
     try:
+        end_with_parent()
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(most_seconds)
         work()

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import small_index
+from lifeline import end_with_parent
 
 from colbert_rag import ColbertRagError, Index
 from colbert_rag.verifying import verify_folder
@@ -225,6 +226,7 @@ def _rows(root: Path) -> dict[str, object]:
 
 def main(originals: Path, cases: Path, answers: Path) -> None:
     """Try every case."""
+    end_with_parent()
     trials = {}
     with answers.open("w") as out, tempfile.TemporaryDirectory(dir=answers.parent) as folder:
         for kind, path in json.loads(originals.read_text()).items():

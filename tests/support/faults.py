@@ -78,7 +78,7 @@ class Outcome:
 
 
 class FaultServer:
-    """One warm process.
+    """One process that gets warm; :meth:`wait` for it.
 
     Args:
         library: From :func:`build_interposer`.
@@ -92,6 +92,9 @@ class FaultServer:
         command = [*prefix, sys.executable, "-c", _START, str(theirs.fileno())]
         self._process = subprocess.Popen(command, env=environment, pass_fds=[theirs.fileno()])
         theirs.close()
+
+    def wait(self) -> None:
+        """Until it is warm; no function can be run before."""
         assert self._connection.recv() == "ready"
 
     def run(
@@ -122,6 +125,10 @@ class FaultServer:
         self._connection.close()
         self._process.wait(timeout=30)
 
+    def kill(self) -> None:
+        """End the process and its child at once; who waits for a function gets an error."""
+        self._process.kill()
+
 
 class FaultServers:
     """Some warm processes that share the cases of a test.
@@ -132,8 +139,10 @@ class FaultServers:
     """
 
     def __init__(self, library: Path, count: int) -> None:
-        with ThreadPoolExecutor(count) as pool:
-            self._servers = list(pool.map(lambda _: FaultServer(library), range(count)))
+        # in this thread: they end with the one that starts them
+        self._servers = [FaultServer(library) for _ in range(count)]
+        for server in self._servers:
+            server.wait()
         self._free: SimpleQueue[FaultServer] = SimpleQueue()
         for server in self._servers:
             self._free.put(server)
@@ -160,7 +169,14 @@ class FaultServers:
                 raise
 
         with ThreadPoolExecutor(len(self._servers)) as pool:
-            return list(pool.map(guarded, cases))
+            try:
+                return list(pool.map(guarded, cases))
+            except KeyboardInterrupt:
+                # a case may be thousands of functions, and the pool waits for what it has begun
+                stopped.set()
+                for server in self._servers:
+                    server.kill()
+                raise
 
     def close(self) -> None:
         """End the processes."""

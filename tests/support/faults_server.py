@@ -13,6 +13,8 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
 
+from lifeline import end_with_parent
+
 __all__ = ["serve", "tell"]
 
 _channel: list[Connection] = []
@@ -25,6 +27,7 @@ def tell(value: Any) -> None:
 
 def serve(requests: Connection, warm_up: Callable[[], None]) -> None:
     """Answer requests until the test closes its end."""
+    end_with_parent()
     warm_up()
     # children then do not write to the pages of what is already there
     gc.freeze()
@@ -46,6 +49,7 @@ def _in_child(
     receiver, sender = Pipe(duplex=False)
     child = os.fork()
     if child == 0:
+        end_with_parent()
         receiver.close()
         _channel.append(sender)
         try:

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lifeline import end_with_parent
+
 __all__ = ["HostileServer"]
 
 # beyond what the process has mapped when the child begins: a guard, the tests look at what was really touched
@@ -58,6 +60,7 @@ def _jobs() -> dict[str, Callable[..., Any]]:
 
 def _serve() -> None:
     """Load everything once, so that a child costs a fork; nothing here starts a thread."""
+    end_with_parent()
     jobs = _jobs()
     _warm_up()
     with os.fdopen(os.dup(1), "w") as answers:
@@ -82,6 +85,7 @@ def _in_child(job: Callable[..., Any], arguments: list[Any], limit_s: int) -> di
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
+        end_with_parent()
         os.close(read)
         signal.alarm(limit_s)
         with os.fdopen(write, "w") as pipe:

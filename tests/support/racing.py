@@ -22,6 +22,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import numpy as np
+from lifeline import end_with_parent
 from stored_index import maxsim
 
 from colbert_rag import Document, Index, SearchConfig
@@ -91,11 +92,11 @@ class Published:
         self._file.close()
 
 
-def search_until(folder: Path, kind: str, end: float, seed: str) -> int:
-    """Search until a time, through one object and through fresh ones; returns how often."""
+def search_until(folder: Path, kind: str, end: float, seed: str, is_over: Callable[[], bool] = lambda: False) -> int:
+    """Search until a time or until it is over, through one object and through fresh ones; returns how often."""
     rng, n_searches, seen = random.Random(seed), 0, 0
     with closing(Published(folder)) as published, Index.open(folder / "index", ENCODER) as lasting:
-        while time.monotonic() < end:
+        while time.monotonic() < end and not is_over():
             least = max(seen, announced(folder))
             with ExitStack() as stack:
                 is_fresh = rng.random() < 0.1
@@ -185,6 +186,7 @@ def writing_process(folder: Path, start: Start, seed: str) -> None:
 
 
 def _report(folder: Path, start: Start, work: Callable[[], int]) -> None:
+    end_with_parent()
     try:
         said = str(work())
     except BaseException:
