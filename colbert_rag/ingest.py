@@ -192,13 +192,20 @@ class WriteSession:
 
     def compact(self) -> None:
         """Merge all segments without their deleted documents, with a new codec if the corpus has outgrown it."""
-        n_tokens = sum(view.segment.record.n_tokens for view in self._views)
+        self._refresh()
         record = self._codec_record
-        if record is not None and n_tokens >= _STALE_FACTOR * max(1, record.trained_on):
+        if record is not None and self._n_live_tokens() >= self._outgrown_at(record):
             self._compress()
         elif len(self._views) > 1 or any(view.alive is not None for view in self._views):
             self._merge(list(self._views), self._codec)
         self._writing.optimise()
+
+    def _n_live_tokens(self) -> int:
+        return sum(int((ends - starts).sum()) for starts, ends in (view.bounds for view in self._views))
+
+    def _outgrown_at(self, record: CodecRecord) -> int:
+        # vectors lose a little each time that they are packed anew
+        return max(self._settings.exact_tokens, _STALE_FACTOR * record.trained_on)
 
     def _close_segment(self) -> None:
         if self._writer is None:

@@ -34,7 +34,7 @@ from colbert_rag.errors import DuplicateIdError
 from colbert_rag.ingest import write_session
 from colbert_rag.testing import HashEncoder
 
-ENCODER = HashEncoder(dim=16)
+ENCODER = HashEncoder(dim=64)
 WORDS = ["amber", "birch", "cedar", "delta", "ember", "fjord"]
 SOURCES = ["s0", "s1", "s2"]
 # float32 sums of at most 4 dot products against float64; a compressed query is rounded to 14 bits
@@ -195,7 +195,7 @@ class IndexModel(RuleBasedStateMachine):
         for document, made in zip(self.kept.values(), self.encoded(), strict=True):
             near = (stored[document.id] * made.vectors.astype("f4")).sum(axis=1)
             assert len(near) == len(made.vectors)
-            assert near.min() > 0.85, f"{document.id}: its vectors are as near as {near.tolist()} to those stored"
+            assert near.min() > 0.7, f"{document.id}: its vectors are as near as {near.tolist()} to those stored"
 
     def encoded(self):
         return ENCODER.encode_documents([document.text for document in self.kept.values()])
