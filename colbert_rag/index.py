@@ -145,8 +145,8 @@ class Index:
             encoder: The encoder that the index was built with, if it has no name to be found by.
             read_only: Refuse writes.
             lock_timeout_s: How long a write waits for another writer.
-            device: Where vectors are compared: "cpu"; "cuda", "cuda:1", or several GPUs such as "cuda:0,cuda:1"; "auto"
-                for a GPU where one can be used. What that needs and does: docs/how-to/gpu.md.
+            device: Where vectors are compared and compressed: "cpu"; "cuda", "cuda:1", or several GPUs such as
+                "cuda:0,cuda:1"; "auto" for a GPU where one can be used. What it needs and does: docs/how-to/gpu.md.
 
         Raises:
             IndexNotFoundError: the folder is no index.
@@ -309,7 +309,15 @@ class Index:
         def encode(chunk: Sequence[Document], _: Progress) -> list[TokenVectors]:
             return [vectors.pop(document.id) for document in chunk]
 
-        return write_documents(self._path, self._catalog, stripped(), encode, progress or silent, replace=False)
+        return write_documents(
+            self._path,
+            self._catalog,
+            stripped(),
+            encode,
+            progress or silent,
+            replace=False,
+            packer=self._ranker.packer,
+        )
 
     def _write(
         self,
@@ -332,6 +340,7 @@ class Index:
             commit_every=commit_every,
             replace=replace,
             replacing=replacing,
+            packer=self._ranker.packer,
         )
 
     def delete(self, ids: Iterable[str] | None = None, *, filter: Filter | None = None) -> int:
@@ -353,7 +362,7 @@ class Index:
             raise InvalidDocumentError(msg)
         wanted = [] if ids is None else list(dict.fromkeys(check_ids(ids)))
         chosen = None if filter is None else checked_filter(filter)
-        with caller_errors_raised(), write_session(self._path, self._catalog, silent) as session:
+        with caller_errors_raised(), write_session(self._path, self._catalog, silent, self._ranker.packer) as session:
             deleted = session.delete(wanted) if chosen is None else session.delete_matching(chosen)
             session.finish()
         return deleted
@@ -364,7 +373,7 @@ class Index:
         Raises:
             IndexLockedError: another writer holds the index.
         """
-        with write_session(self._path, self._catalog, progress or silent) as session:
+        with write_session(self._path, self._catalog, progress or silent, self._ranker.packer) as session:
             session.compact()
         self._catalog.vacuum()
 
@@ -571,12 +580,12 @@ class Index:
 
     def __reduce__(self) -> tuple[Any, ...]:
         catalog = self._catalog
-        options = {
-            "read_only": catalog.read_only,
-            "lock_timeout_s": catalog.lock_timeout_s,
-            "device": self._ranker.wanted,
-        }
-        again = partial(Index.open, **options)
+        again = partial(
+            Index.open,
+            read_only=catalog.read_only,
+            lock_timeout_s=catalog.lock_timeout_s,
+            device=self._ranker.wanted,
+        )
         return again, (str(self._path), self._encoder)
 
     @cached_property

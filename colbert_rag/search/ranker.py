@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from colbert_rag.codec import Packer, ProcessorPacker
 from colbert_rag.search.searcher import Ranking, rank
 from colbert_rag.search.snapshot import Snapshot
 from colbert_rag.search.workers import Workers
@@ -23,6 +24,10 @@ class Ranker(Protocol):
     @property
     def wanted(self) -> str:
         """What was asked for, "auto" for example: with it the same can be asked for elsewhere."""
+
+    @property
+    def packer(self) -> Packer:
+        """What trains and compresses there when documents are written."""
 
     def rank(
         self, snapshot: Snapshot, queries: Sequence[Float32Array], k: int, config: SearchConfig, workers: Workers
@@ -46,6 +51,7 @@ class ProcessorRanker:
 
     def __init__(self, wanted: str = "cpu") -> None:
         self.wanted = wanted
+        self.packer = ProcessorPacker()
 
     @property
     def device(self) -> str:

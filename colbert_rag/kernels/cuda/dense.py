@@ -6,7 +6,15 @@ import torch
 import triton
 import triton.language as tl
 
-from colbert_rag.kernels.cuda.launching import ROWS, SIZES, Documents, blocks_per_program, launches, tile_tokens
+from colbert_rag.kernels.cuda.launching import (
+    IS_INTERPRETED,
+    ROWS,
+    SIZES,
+    Documents,
+    blocks_per_program,
+    launches,
+    tile_tokens,
+)
 
 __all__ = ["dense_scores", "query_parts"]
 
@@ -132,6 +140,6 @@ def dense_scores(
             TOKENS=tile_tokens(dims),
             DIMS=dims,
             # the interpreter would multiply the integers that it holds them in
-            WIDEN=triton.knobs.runtime.interpret and vectors.dtype == torch.bfloat16,
+            WIDEN=IS_INTERPRETED and vectors.dtype == torch.bfloat16,
             num_stages=3 if dims <= 256 else 1,
         )

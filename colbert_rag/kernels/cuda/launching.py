@@ -6,17 +6,29 @@ tokens come from memory once and from the cache for every further block.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
-__all__ = ["ROWS", "SIZES", "Documents", "blocks_per_program", "launches", "n_blocks_of", "tile_tokens"]
+__all__ = [
+    "IS_INTERPRETED",
+    "ROWS",
+    "SIZES",
+    "Documents",
+    "blocks_per_program",
+    "launches",
+    "n_blocks_of",
+    "tile_tokens",
+]
 
 # query tokens in a block: ColBERT's queries have 32, and a block of zeros costs as much as any other
 ROWS = 32
 # arguments that differ from call to call, for whose values no kernel is compiled anew
 SIZES = ("list_stride", "out_stride", "first", "n_blocks", "n_groups", "blocks_per_query", "n_centroids")
+# triton reads the same when it is imported, and then runs kernels in its interpreter
+IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 # elements of a tile of document tokens: 16 KB of float16, of which several fit a multiprocessor at once
 _TILE = 8_192
 # tensor cores take no fewer rows

@@ -22,15 +22,27 @@ class Card:
 
     Args:
         device: A GPU, or torch's processor, on which Triton's interpreter works.
-        room: Bytes of its memory that segments may take; None for most of what is free when this is made.
+        room: Bytes of its memory that segments may take; None for most of what is free when the first is loaded.
     """
 
     def __init__(self, device: torch.device, room: int | None = None) -> None:
         self.device = device
-        self.room = int(torch.cuda.mem_get_info(device)[0] * _SHARE) if room is None else room
+        self._room = room
 
     def __str__(self) -> str:
         return str(self.device)
+
+    @property
+    def room(self) -> int:
+        """Bytes of its memory that segments may take."""
+        if self._room is None:
+            self._room = int(torch.cuda.mem_get_info(self.device)[0] * _SHARE)
+        return self._room
+
+    def release(self) -> None:
+        """Give memory that nothing lies in any more back to other processes."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def active(self) -> AbstractContextManager[object]:
         """Kernels that are launched within go to this device."""

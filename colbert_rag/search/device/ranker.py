@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from colbert_rag.codec.device.packing import DevicePacker
 from colbert_rag.errors import ColbertRagError, DeviceError
 from colbert_rag.search.candidates import keep_best
 from colbert_rag.search.device.cards import Card
@@ -46,6 +47,7 @@ class DeviceRanker:
     ) -> None:
         self._cards = list(cards)
         self.wanted = wanted
+        self.packer = DevicePacker(self._cards[0].device, may_fall_back=wanted == "auto")
         self._fewest_tokens = FEWEST_TOKENS_ESTIMATE if wanted == "auto" else 0
         self._exhaustive_tokens = exhaustive_tokens
         self._residents = Residents(self._cards)

@@ -166,6 +166,8 @@ class Residents:
     def clear(self) -> None:
         """Free the memory of all devices."""
         self._parts, self._segments, self._codecs, self._told = {}, {}, {}, frozenset()
+        for card in self._cards:
+            card.release()
 
     def _let_go(self) -> None:
         """Forget the parts of segments that nobody maps any more, and those that they had left no room."""

@@ -76,13 +76,12 @@ class Inputs:
     def integers(self, low: int, high: int, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         """Random integers, made on the device."""
         generator = torch.Generator(self.device).manual_seed(int(self.rng.integers(2**31)))
-        wide = torch.int32 if dtype in (torch.uint16, torch.uint32) else dtype
-        return torch.randint(low, high, shape, generator=generator, device=self.device, dtype=wide).to(dtype)
+        return torch.randint(low, high, shape, generator=generator, device=self.device, dtype=dtype)
 
     def tokens(self, bits: int) -> CodedTokens:
         """Compressed tokens that any codec could have written."""
         codes = self.integers(0, 256, (self.n_tokens, -(-self.dim * bits // 8)), torch.uint8)
-        ids = self.integers(0, self.n_centroids, (self.n_tokens,), torch.uint16)
+        ids = self.integers(0, self.n_centroids, (self.n_tokens,), torch.int16).view(torch.uint16)
         return CodedTokens(ids, codes, self.integers(0, 256, (self.n_tokens, 2), torch.uint8))
 
     def levels(self, bits: int) -> Levels:

@@ -83,6 +83,26 @@ def test_an_index_that_becomes_compressed_goes_on(pair):
     assert_same(on_device.search(QUERY), on_processor.search(QUERY))
 
 
+def test_a_device_that_trains_and_packs_writes_an_index_like_any_other(tmp_path, encoder, ranker, monkeypatch):
+    device = ranker()
+    device.packer.fewest_rows = 0
+    used = []
+    original = device.packer.attempt
+    monkeypatch.setattr(device.packer, "attempt", lambda *args: (used.append(args), original(*args))[1])
+    monkeypatch.setattr("colbert_rag.index.ranker_for", lambda name: device)
+    with Index.create(tmp_path / "index", encoder, exact_tokens=40) as index:
+        index.add(documents())
+        index.upsert([Document("d3", "wholly new words")])
+        index.compact()
+        assert index.info().is_compressed
+        assert index.verify().problems == ()
+    # of the training, the packing, and the document after it
+    assert len(used) >= 3
+    monkeypatch.undo()
+    with Index.open(tmp_path / "index", encoder) as again:
+        assert again.search("wholly new")[0].id == "d3"
+
+
 def test_a_device_that_is_not_there_leaves_no_folder(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     for call in (Index.create, Index.open_or_create):
