@@ -34,7 +34,7 @@ from colbert_rag.types import Float32Array
 
 K = 10
 BATCH = 32
-SIZES = {"long": 256, "long_tokens": 8_192, "tokens": 10_000_000, "many_tokens": 100_000_000}
+SIZES = {"long": 256, "long_tokens": 8_192, "tokens": 10_000_000, "many_tokens": 100_000_000, "batch": BATCH}
 # scores that lie closer together than this may change places
 CLOSE = 0.02
 ROUNDS = 5

@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 def small(monkeypatch):
     """Sizes for an interpreter."""
     monkeypatch.setattr(gpu_gate, "LENGTHS", (63, 1, 33))
-    monkeypatch.setattr(gpu_gate, "K", 20)
+    monkeypatch.setattr(gpu_gate, "SHAPES", ((48, 2),))
 
 
 def test_the_gate_is_green(small):
@@ -66,7 +66,7 @@ def test_the_table_has_a_row_for_every_kernel_with_its_floor(monkeypatch):
         ran.append(call())
         return 0.5
 
-    sizes = {"long": 1, "long_tokens": 70, "tokens": 110, "many_tokens": 220}
+    sizes = {"long": 1, "long_tokens": 70, "tokens": 110, "many_tokens": 220, "batch": 3}
     text = gpu.kernel_table(CPU, 1, sizes, timer)
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")][2:]
     assert len(rows) == 1 + 2 * 5 + 1

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 
 from colbert_rag.codec.device.packing import DevicePacker
 from colbert_rag.errors import ColbertRagError, DeviceError
@@ -25,6 +26,8 @@ from colbert_rag.search.workers import Workers
 from colbert_rag.types import Float32Array, SearchConfig
 
 __all__ = ["DeviceRanker"]
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -71,17 +74,12 @@ class DeviceRanker:
             DeviceError: a device that was named fails or gives other scores than the processor.
         """
         is_small = sum(view.segment.record.n_tokens for view in snapshot.views) < self._fewest_tokens
-        if self._has_failed or is_small or not queries or not snapshot.views:
-            return self._processor.rank(snapshot, queries, k, config, workers)
-        with self._guard:
-            try:
-                found, left = self._on_devices(snapshot, queries, k, config)
-            except Exception as err:
-                self._give_up(err)
-                found, left = [], snapshot
-        if left is not None:
-            found.append(self._processor.rank(left, queries, k, config, workers))
-        return [_merged(parts, k) for parts in zip(*found, strict=True)]
+        if not (self._has_failed or is_small) and queries and snapshot.views:
+            with self._guard:
+                found = self._on_devices(snapshot, queries, k, config, workers)
+            if found is not None:
+                return [_merged(parts, k) for parts in zip(*found, strict=True)]
+        return self._processor.rank(snapshot, queries, k, config, workers)
 
     def close(self) -> None:
         """Free the memory of the devices."""
@@ -103,17 +101,36 @@ class DeviceRanker:
         self._has_failed = True
 
     def _on_devices(
+        self, snapshot: Snapshot, queries: Sequence[Float32Array], k: int, config: SearchConfig, workers: Workers
+    ) -> list[list[Ranking]] | None:
+        """Rankings by each device, and by the processor of what none of them holds; None where a device failed."""
+        started = self._attempt(lambda: self._started(snapshot, queries, k, config))
+        if started is None:
+            return None
+        left = self._residents.left_on_host(snapshot)
+        # while the devices work
+        beside = [] if left is None else [self._processor.rank(left, queries, k, config, workers)]
+        found = self._attempt(lambda: [share.finish(work, queries, plan) for share, plan, work in started])
+        return None if found is None else found + beside
+
+    def _started(
         self, snapshot: Snapshot, queries: Sequence[Float32Array], k: int, config: SearchConfig
-    ) -> tuple[list[list[Ranking]], Snapshot | None]:
-        """Rankings by each device, and what none of them holds."""
+    ) -> list[tuple[Share, Plan, torch.Tensor]]:
+        """Every device has all of its work before the first is waited for."""
         parts = self._residents.follow(snapshot)
         self._prove(snapshot, parts, queries[0])
-        shares = self._shares(snapshot, parts)
-        plans = [Plan.of(k, config, is_exhaustive=self._is_exhaustive(share, snapshot)) for share in shares]
-        # every device has all of its work before the first is waited for
-        started = [share.start(queries, plan) for share, plan in zip(shares, plans, strict=True)]
-        found = [share.finish(s, queries, plan) for share, plan, s in zip(shares, plans, started, strict=True)]
-        return found, self._residents.left_on_host(snapshot)
+        started = []
+        for share in self._shares(snapshot, parts):
+            plan = Plan.of(k, config, is_exhaustive=self._is_exhaustive(share, snapshot))
+            started.append((share, plan, share.start(queries, plan)))
+        return started
+
+    def _attempt(self, work: Callable[[], T]) -> T | None:
+        try:
+            return work()
+        except Exception as err:
+            self._give_up(err)
+            return None
 
     def _shares(self, snapshot: Snapshot, parts: Sequence[Part]) -> list[Share]:
         alive = {view.segment.record.name: view.alive for view in snapshot.views}

@@ -27,6 +27,8 @@ __all__ = ["Inputs", "differences"]
 K = 300
 # odd sizes, one long document, and one that is most of a tile
 LENGTHS = (63, 1, 130, 33, 700, 32)
+# dimensions, and blocks of query tokens
+SHAPES = ((128, 5), (96, 1), (48, 2))
 # relative to the norm of all scores; bfloat16 keeps 16 bits of a query
 TOLERANCES = {torch.float16: 1e-5, torch.bfloat16: 1e-4, torch.float32: 1e-5}
 
@@ -112,7 +114,7 @@ def differences(device: torch.device, seed: int) -> list[str]:
     """Every kernel that does not equal the reference, by name; empty where all do."""
     rng = np.random.default_rng(seed)
     found = []
-    for dim, n_blocks in ((128, 5), (96, 1), (48, 2)):
+    for dim, n_blocks in SHAPES:
         inputs = Inputs(rng, device, rng.permutation(LENGTHS), dim, n_blocks)
         for name, ours, expected, tolerance in _compared(inputs):
             gap = np.linalg.norm(ours - expected) / np.linalg.norm(expected)

@@ -66,14 +66,14 @@ def cases(device: torch.device, rng: np.random.Generator, sizes: dict[str, int])
     """What a card is measured on, one after the other, so that one's memory is free for the next."""
     long = Inputs(rng, device, np.full(sizes["long"], sizes["long_tokens"]), 128, 1)
     yield _dense(f"MaxSim float16, {sizes['long']} documents of {sizes['long_tokens']:,} tokens, 1 query", long)
-    for n_queries in (1, 32):
+    for n_queries in (1, sizes["batch"]):
         few = _corpus(rng, device, sizes["tokens"], n_queries)
         yield _dense(f"MaxSim float16, {few.n_tokens:,} tokens, {n_queries} queries", few)
         yield _approximate(f"centroid ids, {few.n_tokens:,} tokens, {n_queries} queries", few)
         for bits in (4, 2, 1):
             yield _residual(f"{bits} bits, {few.n_tokens:,} tokens, {n_queries} queries", few, bits)
-    many = _corpus(rng, device, sizes["many_tokens"], 32)
-    yield _residual(f"4 bits, {many.n_tokens:,} tokens, 32 queries", many, 4)
+    many = _corpus(rng, device, sizes["many_tokens"], sizes["batch"])
+    yield _residual(f"4 bits, {many.n_tokens:,} tokens, {sizes['batch']} queries", many, 4)
 
 
 def table(measured: list[tuple[str, ...]]) -> str:

@@ -110,6 +110,17 @@ def test_many_queries_take_several_passes_and_get_the_same(
     assert_same(ranker().rank(snapshot, asked, 5, DEFAULT, workers), expected, 1e-6)
 
 
+def test_the_processor_works_on_its_part_while_the_devices_work(snapshot_of, few, asked, workers, ranker, monkeypatch):
+    order = []
+    for owner, name in ((shares.Share, "start"), (shares.Share, "finish"), (ProcessorRanker, "rank")):
+        original = getattr(owner, name)
+        monkeypatch.setattr(
+            owner, name, lambda *args, name=name, original=original: (order.append(name), original(*args))[1]
+        )
+    ranker((7_000, 4_000)).rank(snapshot_of(few), asked, 3, DEFAULT, workers)
+    assert order == ["start", "start", "rank", "finish", "finish"]
+
+
 @pytest.mark.parametrize("rooms", [(7_000,), (3_500, 3_500), (0,), (1 << 40, 1_000)])
 def test_what_does_not_fit_stays_on_the_host_and_is_found(snapshot_of, few, asked, workers, ranker, rooms, caplog):
     snapshot = snapshot_of(few, n_segments=2, deleted=[9])
@@ -233,9 +244,7 @@ def test_few_tokens_are_searched_on_the_processor_unless_a_device_was_named(
 ):
     snapshot = snapshot_of(few)
     on_devices = []
-    monkeypatch.setattr(
-        module.DeviceRanker, "_on_devices", lambda self, *_: (on_devices.append(self.wanted), ([], snapshot))[1]
-    )
+    monkeypatch.setattr(module.DeviceRanker, "_on_devices", lambda self, *_: on_devices.append(self.wanted))
     for wanted in ("auto", "cuda"):
         ranker(wanted=wanted).rank(snapshot, asked, 5, DEFAULT, workers)
     assert on_devices == ["cuda"]
