@@ -74,10 +74,11 @@ class DeviceRanker:
             DeviceError: a device that was named fails or gives other scores than the processor.
         """
         is_small = sum(view.segment.record.n_tokens for view in snapshot.views) < self._fewest_tokens
-        if not (self._has_failed or is_small) and queries and snapshot.views:
+        if queries and not is_small:
             with self._guard:
-                found = self._on_devices(snapshot, queries, k, config, workers)
-            if found is not None:
+                found = None if self._has_failed else self._on_devices(snapshot, queries, k, config, workers)
+            # nothing was found where a device failed, and where there is nothing
+            if found:
                 return [_merged(parts, k) for parts in zip(*found, strict=True)]
         return self._processor.rank(snapshot, queries, k, config, workers)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -254,3 +255,13 @@ def test_an_index_without_documents_has_no_hits(snapshot_of, few, asked, workers
     empty = narrowed(snapshot_of(few), np.array([], np.int64))
     assert [len(found.keys) for found in ranker().rank(empty, asked, 5, DEFAULT, workers)] == [0] * len(asked)
     assert ranker().rank(empty, [], 5, DEFAULT, workers) == []
+    deleted = snapshot_of(few, deleted=range(1, N + 1))
+    assert [len(found.keys) for found in ranker().rank(deleted, asked, 5, DEFAULT, workers)] == [0] * len(asked)
+
+
+def test_threads_may_search_at_the_same_time(snapshot_of, few, asked, workers, ranker):
+    snapshot, device = snapshot_of(few, n_segments=2), ranker()
+    expected = ProcessorRanker().rank(snapshot, asked[:1], 5, DEFAULT, workers)
+    with ThreadPoolExecutor(3) as pool:
+        for found in pool.map(lambda _: device.rank(snapshot, asked[:1], 5, DEFAULT, workers), range(3)):
+            assert_same(found, expected)
