@@ -15,7 +15,7 @@ from colbert_rag.attempts import read_newest
 from colbert_rag.callers import caller_errors_raised
 from colbert_rag.evidence import BestTokens, best_tokens, find_passages
 from colbert_rag.rankings import Question, Scope, Scored, exact_scores, rankings, relevance_of
-from colbert_rag.search import Snapshot, Workers, narrowed, open_snapshot, word_passages
+from colbert_rag.search import Ranker, Snapshot, Workers, narrowed, open_snapshot, word_passages
 from colbert_rag.selection import CheckedFilter, Selections
 from colbert_rag.storage import Catalog, Reading, words_of
 from colbert_rag.types import Document, Hit, Mode, Passage, SearchConfig
@@ -26,8 +26,9 @@ __all__ = ["Answers"]
 class Answers:
     """Searches the newest commit of an index; safe to use from many threads."""
 
-    def __init__(self, root: Path, catalog: Catalog) -> None:
+    def __init__(self, root: Path, catalog: Catalog, ranker: Ranker) -> None:
         self._root = root
+        self._ranker = ranker
         self._catalog = catalog
         self._workers: Workers | None = None
         self._snapshot: Snapshot | None = None
@@ -48,6 +49,7 @@ class Answers:
             workers, self._workers, self._snapshot = self._workers, None, None
         if workers is not None:
             workers.close()
+        self._ranker.close()
 
     def search(
         self, questions: Sequence[Question], k: int, mode: Mode, chosen: CheckedFilter | None, config: SearchConfig
@@ -95,10 +97,12 @@ class Answers:
 
     def _scope(self, reading: Reading, commits: int, chosen: CheckedFilter | None) -> Scope:
         if chosen is None:
-            return Scope(self._root, reading, lambda: self._current(reading, commits), None, self._threads())
+            return Scope(
+                self._root, reading, lambda: self._current(reading, commits), None, self._threads(), self._ranker
+            )
         keys = self._selections.keys(reading, commits, chosen)
         snapshot = self._narrowed(reading, commits, keys)
-        return Scope(self._root, reading, snapshot, frozenset(keys.tolist()), self._threads())
+        return Scope(self._root, reading, snapshot, frozenset(keys.tolist()), self._threads(), self._ranker)
 
     def _narrowed(self, reading: Reading, commits: int, keys: NDArray[np.int64]) -> Callable[[], Snapshot]:
         made: list[Snapshot] = []

@@ -19,6 +19,7 @@
     ├── ModelNotFoundError     (FileNotFoundError)
     ├── ModelUnsupportedError  (ValueError)     a model that this library cannot use
     ├── CorpusFormatError      (ValueError)     a corpus, queries or qrels file cannot be read
+    ├── DeviceError            (RuntimeError)   a device that was named is not there, fails, or scores differently
     ├── InvalidTrainingError   (ValueError)     settings, pairs or examples of a training are refused
     └── MissingDependencyError (ImportError)    an optional package is not installed
 
@@ -31,6 +32,7 @@ __all__ = [
     "ColbertRagError",
     "CorpusFormatError",
     "CorruptIndexError",
+    "DeviceError",
     "DuplicateIdError",
     "IndexClosedError",
     "IndexExistsError",
@@ -130,6 +132,10 @@ class ModelUnsupportedError(ColbertRagError, ValueError):
 
 class CorpusFormatError(ColbertRagError, ValueError):
     """A corpus, queries or qrels file cannot be read."""
+
+
+class DeviceError(ColbertRagError, RuntimeError):
+    """A device that was named is not there, fails, or gives other scores than the processor."""
 
 
 class InvalidTrainingError(ColbertRagError, ValueError):

@@ -19,6 +19,8 @@ from colbert_rag.explaining import explain
 from colbert_rag.ingest import write_session
 from colbert_rag.inspection import index_info
 from colbert_rag.models import NO_MODEL, check_dim, check_model_is_there, check_same_model, encoder_for, model_record
+from colbert_rag.search import Ranker
+from colbert_rag.search.device import check_device, ranker_for
 from colbert_rag.selection import CheckedFilter, Filter, checked_filter, selected_keys
 from colbert_rag.storage import Catalog, IndexSettings, Reading, create_catalog
 from colbert_rag.types import (
@@ -62,12 +64,13 @@ class Index:
         index.search("how long is the notice period?", k=5)
     """
 
-    def __init__(self, path: Path, catalog: Catalog, encoder: TextEncoder | None) -> None:
+    def __init__(self, path: Path, catalog: Catalog, encoder: TextEncoder | None, ranker: Ranker) -> None:
         self._path = path
+        self._ranker = ranker
         self._catalog = catalog
         self._encoder = encoder
         self._encoder_guard = threading.Lock()
-        self._answers = Answers(path, catalog)
+        self._answers = Answers(path, catalog, ranker)
         self._asking = Asking(self._answers, lambda: self.encoder, lambda: self._dim)
 
     @classmethod
@@ -82,6 +85,7 @@ class Index:
         exact_tokens: int = 50_000,
         probe_tokens: int = 1_000_000,
         lock_timeout_s: float = 30.0,
+        device: str = "auto",
     ) -> Index:
         """Create an empty index in a folder that is new or empty.
 
@@ -95,12 +99,15 @@ class Index:
             exact_tokens: The number of tokens from which on it is compressed.
             probe_tokens: The number of tokens from which on a segment gets inverted lists.
             lock_timeout_s: How long a write waits for another writer.
+            device: As in :meth:`open`.
 
         Raises:
             IndexExistsError: the folder is not empty.
             InvalidQueryError: an option is out of range.
             MissingDependencyError: faiss is not installed, which the index will need when it grows.
+            DeviceError: a device is named that is not there.
         """
+        ranker = ranker_for(check_device(device))
         check_timeout(lock_timeout_s)
         check_create_options(encoder, dim, bits, exact_tokens, probe_tokens)
         check_pool_factor(pool_factor)
@@ -117,7 +124,7 @@ class Index:
         )
         folder = Path(path).absolute()
         create_catalog(folder, settings)
-        return cls(folder, Catalog(folder, lock_timeout_s=lock_timeout_s), chosen)
+        return cls(folder, Catalog(folder, lock_timeout_s=lock_timeout_s), chosen, ranker)
 
     @classmethod
     def open(
@@ -127,6 +134,7 @@ class Index:
         *,
         read_only: bool = False,
         lock_timeout_s: float = 30.0,
+        device: str = "auto",
     ) -> Index:
         """Open an index; its model is found again by name when no encoder is given.
 
@@ -137,13 +145,17 @@ class Index:
             encoder: The encoder that the index was built with, if it has no name to be found by.
             read_only: Refuse writes.
             lock_timeout_s: How long a write waits for another writer.
+            device: Where vectors are compared and compressed: "cpu"; "cuda", "cuda:1", or several GPUs such as
+                "cuda:0,cuda:1"; "auto" for a GPU where one can be used. What it needs and does: docs/how-to/gpu.md.
 
         Raises:
             IndexNotFoundError: the folder is no index.
             ModelMismatchError: another model than the index was built with.
             CorruptIndexError: the catalog cannot be read.
             UnsupportedFormatError: a newer format.
+            DeviceError: a device is named that is not there.
         """
+        ranker = ranker_for(check_device(device))
         check_timeout(lock_timeout_s)
         folder = Path(path).absolute()
         catalog = Catalog(folder, read_only=read_only, lock_timeout_s=lock_timeout_s)
@@ -153,14 +165,19 @@ class Index:
             if encoder is not None:
                 chosen = encoder_for(encoder)
                 check_same_model(folder, settings.model, chosen)
-            return cls(folder, catalog, chosen)
+            return cls(folder, catalog, chosen, ranker)
         except BaseException:
             catalog.close()
             raise
 
     @classmethod
     def open_or_create(
-        cls, path: str | Path, encoder: TextEncoder | str | None = None, *, lock_timeout_s: float = 30.0
+        cls,
+        path: str | Path,
+        encoder: TextEncoder | str | None = None,
+        *,
+        lock_timeout_s: float = 30.0,
+        device: str = "auto",
     ) -> Index:
         """Open the index in a folder; where there is none, create it, with the defaults of :meth:`create`.
 
@@ -169,15 +186,15 @@ class Index:
             ModelMismatchError: the index there was built with another model than the given one.
         """
         try:
-            return cls.open(path, encoder, lock_timeout_s=lock_timeout_s)
+            return cls.open(path, encoder, lock_timeout_s=lock_timeout_s, device=device)
         except IndexNotFoundError:
             pass
         try:
-            return cls.create(path, encoder, lock_timeout_s=lock_timeout_s)
+            return cls.create(path, encoder, lock_timeout_s=lock_timeout_s, device=device)
         except IndexExistsError as err:
             # another process may have created it between the two attempts
             try:
-                return cls.open(path, encoder, lock_timeout_s=lock_timeout_s)
+                return cls.open(path, encoder, lock_timeout_s=lock_timeout_s, device=device)
             except IndexNotFoundError:
                 raise err from None
 
@@ -185,6 +202,11 @@ class Index:
     def path(self) -> Path:
         """The folder."""
         return self._path
+
+    @property
+    def device(self) -> str:
+        """Where vectors are compared: "cpu", "cuda:0", or several with commas between them."""
+        return self._ranker.device
 
     @property
     def model(self) -> dict[str, JsonValue]:
@@ -287,7 +309,15 @@ class Index:
         def encode(chunk: Sequence[Document], _: Progress) -> list[TokenVectors]:
             return [vectors.pop(document.id) for document in chunk]
 
-        return write_documents(self._path, self._catalog, stripped(), encode, progress or silent, replace=False)
+        return write_documents(
+            self._path,
+            self._catalog,
+            stripped(),
+            encode,
+            progress or silent,
+            replace=False,
+            packer=self._ranker.packer,
+        )
 
     def _write(
         self,
@@ -310,6 +340,7 @@ class Index:
             commit_every=commit_every,
             replace=replace,
             replacing=replacing,
+            packer=self._ranker.packer,
         )
 
     def delete(self, ids: Iterable[str] | None = None, *, filter: Filter | None = None) -> int:
@@ -331,7 +362,7 @@ class Index:
             raise InvalidDocumentError(msg)
         wanted = [] if ids is None else list(dict.fromkeys(check_ids(ids)))
         chosen = None if filter is None else checked_filter(filter)
-        with caller_errors_raised(), write_session(self._path, self._catalog, silent) as session:
+        with caller_errors_raised(), write_session(self._path, self._catalog, silent, self._ranker.packer) as session:
             deleted = session.delete(wanted) if chosen is None else session.delete_matching(chosen)
             session.finish()
         return deleted
@@ -342,7 +373,7 @@ class Index:
         Raises:
             IndexLockedError: another writer holds the index.
         """
-        with write_session(self._path, self._catalog, progress or silent) as session:
+        with write_session(self._path, self._catalog, progress or silent, self._ranker.packer) as session:
             session.compact()
         self._catalog.vacuum()
 
@@ -549,7 +580,12 @@ class Index:
 
     def __reduce__(self) -> tuple[Any, ...]:
         catalog = self._catalog
-        again = partial(Index.open, read_only=catalog.read_only, lock_timeout_s=catalog.lock_timeout_s)
+        again = partial(
+            Index.open,
+            read_only=catalog.read_only,
+            lock_timeout_s=catalog.lock_timeout_s,
+            device=self._ranker.wanted,
+        )
         return again, (str(self._path), self._encoder)
 
     @cached_property

@@ -9,7 +9,7 @@ from types import TracebackType
 
 import numpy as np
 
-from colbert_rag.codec import Codec, pool_tokens
+from colbert_rag.codec import Codec, Packer, ProcessorPacker, pool_tokens
 from colbert_rag.errors import DuplicateIdError
 from colbert_rag.merging import columns_of, finish_segment, merge, save_codec, segments_to_merge, train_on
 from colbert_rag.search import SegmentView, column_shape, open_snapshot, view_of
@@ -41,7 +41,9 @@ Encode = Callable[[Sequence[Document]], Sequence[TokenVectors]]
 
 
 @contextmanager
-def write_session(root: Path, catalog: Catalog, progress: Progress) -> Iterator[WriteSession]:
+def write_session(
+    root: Path, catalog: Catalog, progress: Progress, packer: Packer | None = None
+) -> Iterator[WriteSession]:
     """A session inside its transaction; committed when the block ends well, undone when it does not."""
 
     def tell(stage: str, done: int, total: int | None) -> None:
@@ -49,7 +51,7 @@ def write_session(root: Path, catalog: Catalog, progress: Progress) -> Iterator[
         # a child that was forked in there shares the files that are being written
         catalog.check_usable()
 
-    with catalog.writing() as writing, WriteSession(root, catalog, writing, tell) as session:
+    with catalog.writing() as writing, WriteSession(root, catalog, writing, tell, packer) as session:
         yield session
     # a sweep would be wrong here: without the lock another writer may already have begun its files
     for name in session.replaced:
@@ -67,9 +69,12 @@ class WriteSession:
         catalog: Its catalog.
         writing: The open transaction.
         progress: Told what goes on.
+        packer: Trains and compresses; None for the processor.
     """
 
-    def __init__(self, root: Path, catalog: Catalog, writing: Writing, progress: Progress) -> None:
+    def __init__(
+        self, root: Path, catalog: Catalog, writing: Writing, progress: Progress, packer: Packer | None = None
+    ) -> None:
         self._root = root
         self._catalog = catalog
         self._writing = writing
@@ -78,7 +83,8 @@ class WriteSession:
         self._settings = state.settings
         snapshot = open_snapshot(root, state, writing.tombstones(), None)
         self._views = list(snapshot.views)
-        self._codec: Codec | None = snapshot.codec
+        self._packer = packer or ProcessorPacker()
+        self._codec: Codec | None = None if snapshot.codec is None else self._packer.prepared(snapshot.codec)
         self._codec_record: CodecRecord | None = state.codec
         self._writer: SegmentWriter | None = None
         self._first_key: int | None = None
@@ -228,7 +234,8 @@ class WriteSession:
         """Train a codec on everything there is and pack all segments with it."""
         self._refresh()
         old, old_record = self._codec, self._codec_record
-        codec, trained_on = train_on(self._views, old, self._settings, self._progress)
+        trained, trained_on = train_on(self._views, old, self._settings, self._progress, self._packer.clustering)
+        codec = self._packer.prepared(trained)
         self._codec_record = save_codec(self._root, codec, trained_on)
         self._made.append(self._codec_record.name)
         self._writing.set_codec(self._codec_record)

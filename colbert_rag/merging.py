@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbert_rag.codec import Codec, EncodedTokens, n_centroids_for, train_codec
-from colbert_rag.codec.training import SAMPLE_PER_CENTROID
+from colbert_rag.codec.training import SAMPLE_PER_CENTROID, Clustering
 from colbert_rag.search import SegmentView
 from colbert_rag.storage import CodecRecord, IndexSettings, SegmentRecord, SegmentWriter, TokenColumns, fresh_name
 from colbert_rag.storage.files import make_folder, sync_folder, write_array
@@ -125,7 +125,11 @@ def _collect(
 
 
 def train_on(
-    views: Sequence[SegmentView], codec: Codec | None, settings: IndexSettings, progress: Progress
+    views: Sequence[SegmentView],
+    codec: Codec | None,
+    settings: IndexSettings,
+    progress: Progress,
+    clustering: Clustering | None = None,
 ) -> tuple[Codec, int]:
     """Train a codec on a random sample of the tokens of some segments.
 
@@ -134,6 +138,7 @@ def train_on(
         codec: None for plain vectors.
         settings: Of the index.
         progress: Told when it begins and ends.
+        clustering: See ``codec.train_codec``.
 
     Returns:
         The codec and the number of tokens that it was trained for.
@@ -145,7 +150,9 @@ def train_on(
     size = min(n_tokens, n_centroids * SAMPLE_PER_CENTROID)
     chosen = np.sort(rng.choice(n_tokens, size, replace=False))
     sample = np.concatenate(list(_sampled(views, codec, chosen)))
-    trained = train_codec(sample, n_centroids=n_centroids, bits=settings.bits, seed=settings.seed)
+    trained = train_codec(
+        sample, n_centroids=n_centroids, bits=settings.bits, seed=settings.seed, clustering=clustering
+    )
     progress("train", n_centroids, n_centroids)
     return trained, n_tokens
 

@@ -12,6 +12,7 @@ import numpy as np
 from colbert_rag.errors import CorruptIndexError
 from colbert_rag.evidence import check_have_vectors, local_scores, token_vectors
 from colbert_rag.search import (
+    Ranker,
     Snapshot,
     Workers,
     diverse,
@@ -53,6 +54,7 @@ class Scope:
         snapshot: The vectors of those documents; called where they are needed.
         allowed: Keys of those documents, None for all.
         workers: Threads.
+        ranker: What ranks the documents by their vectors.
     """
 
     root: Path
@@ -60,6 +62,7 @@ class Scope:
     snapshot: Callable[[], Snapshot]
     allowed: frozenset[int] | None
     workers: Workers
+    ranker: Ranker
 
 
 def rankings(scope: Scope, questions: Sequence[Question], k: int, mode: Mode, config: SearchConfig) -> list[Scored]:
@@ -85,9 +88,7 @@ def relevance_of(score: float, most: float) -> float:
 
 def _by_maxsim(scope: Scope, questions: Sequence[Question], k: int, config: SearchConfig) -> list[Scored]:
     snapshot = scope.snapshot()
-    ranked = scope.workers.each(
-        lambda question, workers: rank(snapshot, question.vectors, k, config, workers), questions
-    )
+    ranked = scope.ranker.rank(snapshot, [question.vectors for question in questions], k, config, scope.workers)
     scores = [dict(zip(ranking.keys.tolist(), ranking.scores.tolist(), strict=True)) for ranking in ranked]
     ids = _ids(scope, {key for part in scores for key in part})
     return [_cut(part, ids, k) for part in scores]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from colbert_rag.callers import caller_errors_raised, calling
+from colbert_rag.codec import Packer
 from colbert_rag.ingest import Encode, write_session
 from colbert_rag.selection import CheckedFilter
 from colbert_rag.storage import Catalog
@@ -35,10 +36,12 @@ def write_documents(
     commit_every: int | None = None,
     replace: bool,
     replacing: CheckedFilter | None = None,
+    packer: Packer | None = None,
 ) -> int:
     """Write documents in one transaction, or in one for each ``commit_every``; returns how many were written.
 
-    What ``replacing`` chooses is deleted first, in the same transaction.
+    What ``replacing`` chooses is deleted first, in the same transaction. ``packer`` trains and compresses; None for the
+    processor.
 
     Raises:
         InvalidDocumentError: a document is refused.
@@ -57,7 +60,7 @@ def write_documents(
         batches = batches_of(_guarded_stream(documents), commit_every)
         # without documents there is still something to delete
         for batch in batches if replacing is None else chain([next(batches, iter(()))], batches):
-            with write_session(root, catalog, tell) as session:
+            with write_session(root, catalog, tell, packer) as session:
                 if replacing is not None:
                     session.delete_matching(replacing)
                 for chunk in chunks_of(batch):

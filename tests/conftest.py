@@ -18,6 +18,9 @@ from word_list import WORDS
 from colbert_rag import Document, Index
 from colbert_rag.testing import HashEncoder
 
+# read when triton is imported: kernels for GPUs then run on the processor, which is how they are tested
+os.environ.setdefault("TRITON_INTERPRET", "1")
+
 FIGURES = pytest.StashKey[Figures]()
 EVERYDAY_SEED = 77
 

@@ -1,7 +1,18 @@
 """Compression of token vectors: centroids plus quantised residuals, and fewer vectors by pooling."""
 
 from colbert_rag.codec.codec import Codec, EncodedTokens, QuantisedQuery
+from colbert_rag.codec.packer import Packer, ProcessorPacker
 from colbert_rag.codec.pooling import pool_tokens
 from colbert_rag.codec.training import n_centroids_for, require_faiss, train_codec
 
-__all__ = ["Codec", "EncodedTokens", "QuantisedQuery", "n_centroids_for", "pool_tokens", "require_faiss", "train_codec"]
+__all__ = [
+    "Codec",
+    "EncodedTokens",
+    "Packer",
+    "ProcessorPacker",
+    "QuantisedQuery",
+    "n_centroids_for",
+    "pool_tokens",
+    "require_faiss",
+    "train_codec",
+]

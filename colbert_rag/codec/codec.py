@@ -21,12 +21,12 @@ from colbert_rag.kernels import token_similarities
 from colbert_rag.kernels.layout import LANES
 from colbert_rag.types import Float32Array
 
-__all__ = ["Codec", "EncodedTokens", "QuantisedQuery"]
+__all__ = ["QUERY_TOP", "Codec", "EncodedTokens", "QuantisedQuery"]
 
 # rows whose centroid scores are held at once: K = 16,384 in float32 takes 128 MB
 _ASSIGN_ROWS = 2_048
 # |query| as an integer: int32 holds the sum of 1,024 products of 8,191 and 127
-_QUERY_TOP = 8_191
+QUERY_TOP = 8_191
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ class Codec:
         """Rotate a ``(Q, D)`` query and round it to 14 bits per dimension."""
         rotated = self.rotate(query)
         top = np.abs(rotated).max(axis=1)
-        scale = np.where(top > 0, top / _QUERY_TOP, 1).astype(np.float32)
+        scale = np.where(top > 0, top / QUERY_TOP, 1).astype(np.float32)
         packed_dim = self.code_bytes * 8 // self.bits
         integers = np.zeros((len(query), -(-packed_dim // LANES) * LANES), np.int16)
         integers[:, : self.dim] = np.round(rotated / scale[:, None])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,18 @@ from colbert_rag.codec.codec import Codec
 from colbert_rag.errors import MissingDependencyError
 from colbert_rag.types import Float32Array
 
-__all__ = ["SAMPLE_PER_CENTROID", "n_centroids_for", "require_faiss", "train_codec"]
+__all__ = [
+    "SAMPLE_PER_CENTROID",
+    "Clustering",
+    "faiss_sees_gpu",
+    "n_centroids_for",
+    "require_faiss",
+    "spherical_kmeans",
+    "train_codec",
+]
+
+Clustering: TypeAlias = Callable[[Float32Array, int, int], Float32Array]
+"""``(S, D)`` points, k and a seed give ``(k, D) float32`` centroids of unit length."""
 
 MOST_CENTROIDS = 1 << 18
 # k-means sees this many vectors per centroid at most
@@ -45,7 +57,14 @@ def n_centroids_for(n_tokens: int) -> int:
     return min(MOST_CENTROIDS, max(16, 1 << int(math.log2(4 * math.sqrt(max(n_tokens, 1))))))
 
 
-def train_codec(sample: NDArray[np.floating[Any]], *, n_centroids: int, bits: int, seed: int = 0) -> Codec:
+def train_codec(
+    sample: NDArray[np.floating[Any]],
+    *,
+    n_centroids: int,
+    bits: int,
+    seed: int = 0,
+    clustering: Clustering | None = None,
+) -> Codec:
     """Train a codec.
 
     Args:
@@ -53,6 +72,7 @@ def train_codec(sample: NDArray[np.floating[Any]], *, n_centroids: int, bits: in
         n_centroids: K; at most S of them are made.
         bits: 1, 2, 4 or 8.
         seed: Of the rotation and of k-means; the same seed and sample give the same codec.
+        clustering: Finds the centroids; None for faiss.
 
     Raises:
         MissingDependencyError: faiss is not installed.
@@ -60,7 +80,9 @@ def train_codec(sample: NDArray[np.floating[Any]], *, n_centroids: int, bits: in
     dim = sample.shape[1]
     rotation = _random_rotation(dim, seed)
     points = np.asarray(sample, np.float32) @ rotation
-    return Codec(_spherical_kmeans(points, min(n_centroids, len(points)), seed), rotation, bits)
+    found = (clustering or spherical_kmeans)(points, min(n_centroids, len(points)), seed)
+    # stored as float16, so they are rounded before anything is computed with them
+    return Codec(found.astype(np.float16).astype(np.float32), rotation, bits)
 
 
 def _random_rotation(dim: int, seed: int) -> Float32Array:
@@ -69,20 +91,29 @@ def _random_rotation(dim: int, seed: int) -> Float32Array:
     return np.ascontiguousarray(q * np.sign(np.diag(r)), np.float32)
 
 
-def _spherical_kmeans(points: Float32Array, k: int, seed: int) -> Float32Array:
+def faiss_sees_gpu() -> bool:
+    """Whether faiss was built for GPUs and finds one."""
     faiss = require_faiss()
-    use_gpu = hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus() > 0
+    return hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus() > 0
+
+
+def spherical_kmeans(points: Float32Array, k: int, seed: int) -> Float32Array:
+    """Centroids of unit length through faiss: ``(S, D) float32`` points give ``(k, D) float32``.
+
+    Raises:
+        MissingDependencyError: faiss is not installed.
+    """
+    faiss = require_faiss()
     kmeans = faiss.Kmeans(
         points.shape[1],
         k,
         niter=_ITERATIONS,
         seed=seed + 1,
         spherical=True,
-        gpu=use_gpu,
+        gpu=faiss_sees_gpu(),
         min_points_per_centroid=1,
         max_points_per_centroid=SAMPLE_PER_CENTROID,
     )
     kmeans.train(np.ascontiguousarray(points))
-    # stored as float16, so they are rounded before anything is computed with them
-    rounded: Float32Array = kmeans.centroids.astype(np.float16).astype(np.float32)
-    return rounded
+    centroids: Float32Array = kmeans.centroids
+    return centroids

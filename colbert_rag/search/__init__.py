@@ -4,6 +4,7 @@ from colbert_rag.search.diversity import diverse
 from colbert_rag.search.fusion import reciprocal_rank_fusion, weighted_fusion
 from colbert_rag.search.local import LOCAL_TOKENS, local_score
 from colbert_rag.search.passages import best_passages, passages_of_all, word_passages
+from colbert_rag.search.ranker import ProcessorRanker, Ranker
 from colbert_rag.search.searcher import Ranking, rank
 from colbert_rag.search.snapshot import (
     SegmentView,
@@ -18,6 +19,8 @@ from colbert_rag.search.workers import Workers
 
 __all__ = [
     "LOCAL_TOKENS",
+    "ProcessorRanker",
+    "Ranker",
     "Ranking",
     "SegmentView",
     "Snapshot",
