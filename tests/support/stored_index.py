@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbert_rag.codec.grid import grid
+from colbert_rag.kernels.rounding import level_numbers
 
 __all__ = ["bm25_scores", "maxsim", "stored_vectors"]
 
@@ -50,8 +51,7 @@ def _decoded(segment: Path, codec: Path, bits: int) -> NDArray[np.float32]:
     """``(centroid + scale * level) * norm`` of every token, turned back out of the rotated space."""
     centroids, rotation = np.load(codec / "centroids.npy").astype(np.float64), np.load(codec / "rotation.npy")
     factors, constants = np.load(segment / "factors.npy"), grid(bits, len(rotation))
-    numbers = np.unpackbits(np.load(segment / "codes.npy"), axis=1).reshape(len(factors), -1, bits)
-    levels = constants.levels[(numbers @ (1 << np.arange(bits)[::-1]))[:, : len(rotation)]]
+    levels = constants.levels[level_numbers(np.load(segment / "codes.npy"), bits, len(rotation), constants.labels)]
     scale, norm = constants.scales[factors[:, :1]], 0.70 + 0.72 * factors[:, 1:].astype(np.float64) / 255
     rotated = (centroids[np.load(segment / "centroid_ids.npy")] + scale * levels) * norm
     return (rotated @ rotation.T.astype(np.float64)).astype(np.float32)
