@@ -64,8 +64,11 @@ class Workers:
         """Run ``work`` over slices of the documents that hold about equally many tokens."""
         if not len(starts):
             return
+        n_parts = min(self.n_threads, int((ends - starts).sum()) // tokens_per_thread)
+        if n_parts <= 1:
+            work(slice(0, len(starts)))
+            return
         tokens = np.cumsum(ends - starts)
-        n_parts = int(min(self.n_threads, max(1, tokens[-1] // tokens_per_thread)))
         cuts = np.searchsorted(tokens, np.arange(1, n_parts) * (tokens[-1] / n_parts)) + 1
         bounds = [0, *(int(cut) for cut in cuts), len(starts)]
         parts = [slice(a, b) for a, b in pairwise(bounds) if b > a]
