@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("pairs", type=Path, help="folder of the files in SOURCES")
     parser.add_argument("tests", type=Path, help="folder of the collections in TESTS")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=160)
+    parser.add_argument("--steps", type=int, default=140)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true")
     given = parser.parse_args(arguments)
@@ -84,20 +84,20 @@ def _settings(steps: int, seed: int) -> TrainingSettings:
         dim=128,
         matryoshka_dims=(96, 64),
         loss="in-batch-distil",
-        in_batch_weight=0.5,
+        in_batch_weight=0.0,
         teacher="wide",
-        whole_text_weight=4.0,
+        whole_text_weight=6.0,
         rank=32,
         adapted_layers=3,
         dropout=False,
         batch_size=32,
         topics=64,
-        learning_rate=5e-4,
+        learning_rate=8e-4,
         document_length=96,
         max_steps=steps,
         n_held_out=400,
         n_distractors=100,
-        eval_every=100,
+        eval_every=35,
         seed=seed,
         device="cpu",
     )
