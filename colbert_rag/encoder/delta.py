@@ -15,6 +15,7 @@ from colbert_rag.encoder.adapting import as_late_interaction, load_whole
 from colbert_rag.encoder.builtin import BUILTIN, load_builtin
 from colbert_rag.encoder.fingerprint import weights_digest
 from colbert_rag.encoder.loading import Checkpoint, is_delta, load_checkpoint, located, text_transformer
+from colbert_rag.encoder.low_rank import add_low_rank
 from colbert_rag.errors import ModelNotFoundError, ModelUnsupportedError, StorageError
 
 if TYPE_CHECKING:
@@ -246,8 +247,7 @@ def _add(delta: _Delta, model: MultiVectorEncoder) -> None:
     weights, projected = _backbone(model), _projected(model)
     with torch.no_grad():
         for name, (a, b) in delta.lora.items():
-            # in float32 and in this order, as peft merges
-            weights[name].add_(((b.float() @ a.float()) * delta.scaling).to(weights[name]))
+            add_low_rank(weights[name], a, b, delta.scaling)
         for name, tensor in delta.projections.items():
             projected[name].copy_(tensor)
 

@@ -25,20 +25,28 @@ class Apart:
         positives: Passages that answer its query, by any pair.
         documents: Passages among its documents.
         length: Characters of its longest document.
+        topic: Examples of one topic share batches; of ``topics_of``.
     """
 
     positives: frozenset[int]
     documents: frozenset[int]
     length: int
+    topic: int = 0
 
 
-def keep_apart(examples: Sequence[Example], pairs: Sequence[Pair], passage_of: Mapping[str, int]) -> list[Apart]:
+def keep_apart(
+    examples: Sequence[Example],
+    pairs: Sequence[Pair],
+    passage_of: Mapping[str, int],
+    topics: Sequence[int] | None = None,
+) -> list[Apart]:
     """What each example must be kept apart from.
 
     Args:
         examples: To be batched.
         pairs: All that is known of which passage answers which query.
         passage_of: Text -> passage, of all positives at least; texts that it lacks answer no query.
+        topics: Of each example; None for one topic.
     """
     answers: dict[str, set[int]] = {}
     for pair in pairs:
@@ -48,8 +56,9 @@ def keep_apart(examples: Sequence[Example], pairs: Sequence[Pair], passage_of: M
             frozenset(answers.get(example.query, set()) | {passage_of[example.documents[0]]}),
             frozenset(passage_of[text] for text in example.documents if text in passage_of),
             max(map(len, example.documents)),
+            topic,
         )
-        for example in examples
+        for example, topic in zip(examples, topics or [0] * len(examples), strict=True)
     ]
 
 
@@ -88,10 +97,14 @@ class ApartBatchSampler(DefaultBatchSampler):
     def _pack(self, epoch: int) -> list[list[int]]:
         order = _permuted(len(self._apart), self._seed_of(epoch))
         stretch = self.batch_size * _BATCHES_PER_STRETCH
+        by_topic: dict[int, list[int]] = {}
+        for position in order:
+            by_topic.setdefault(self._apart[position].topic, []).append(position)
         by_length = [
             position
-            for start in range(0, len(order), stretch)
-            for position in sorted(order[start : start + stretch], key=lambda i: self._apart[i].length)
+            for members in by_topic.values()
+            for start in range(0, len(members), stretch)
+            for position in sorted(members[start : start + stretch], key=lambda i: self._apart[i].length)
         ]
         batches, waiting, upcoming = [], list[int](), iter(by_length)
         while batch := self._fill(waiting, upcoming):

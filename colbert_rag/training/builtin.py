@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from colbert_rag.encoder.builtin import backbone_folder
+from colbert_rag.encoder.builtin import BUILTIN
 from colbert_rag.readers import read_judged_corpus
 from colbert_rag.training.leaks import find_leaks, relevant_passages
 from colbert_rag.training.pairs import Pair
@@ -38,23 +38,25 @@ class Source:
         name: Of the file, before ``.jsonl.gz``.
         most: Pairs that are drawn from it, at most.
         tests: Collections whose documents it shares; their queries are others.
+        times: How often each is learnt from.
     """
 
     name: str
     most: int
     tests: tuple[str, ...] = ()
+    times: int = 1
 
 
 SOURCES = (
-    Source("squad_sentences_train", 8_000),
-    Source("squad_train44", 8_000),
-    Source("squadshifts_amazon", 4_000),
-    Source("squadshifts_reddit", 4_000),
-    Source("fairytaleqa_train", 6_000, ("fairytaleqa-sections",)),
-    Source("medquad_templates", 4_000),
-    Source("qmsum_train", 1_095, ("qmsum",)),
-    Source("scifact_train", 919, ("scifact",)),
-    Source("mbpp_train", 374, ("mbpp",)),
+    Source("squad_sentences_train", 6_000),
+    Source("squad_train44", 2_500),
+    Source("squadshifts_amazon", 1_500),
+    Source("squadshifts_reddit", 1_500),
+    Source("fairytaleqa_train", 3_000, ("fairytaleqa-sections",)),
+    Source("medquad_templates", 1_500),
+    Source("qmsum_train", 600, ("qmsum",)),
+    Source("scifact_train", 919, ("scifact",), times=2),
+    Source("mbpp_train", 374, ("mbpp",), times=3),
 )
 TESTS = ("scifact", "squad-sentences", "fairytaleqa-sections", "xquad/en", "mbpp", "qmsum")
 
@@ -65,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("pairs", type=Path, help="folder of the files in SOURCES")
     parser.add_argument("tests", type=Path, help="folder of the collections in TESTS")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=2_000)
+    parser.add_argument("--steps", type=int, default=140)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true")
     given = parser.parse_args(arguments)
@@ -78,16 +80,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _settings(steps: int, seed: int) -> TrainingSettings:
     """How it is trained: all that the card names."""
     return TrainingSettings(
-        base=str(backbone_folder()),
+        base=BUILTIN,
         dim=128,
         matryoshka_dims=(96, 64),
         loss="in-batch-distil",
+        in_batch_weight=0.0,
         teacher="wide",
+        whole_text_weight=6.0,
         rank=32,
+        adapted_layers=3,
+        dropout=False,
         batch_size=32,
-        document_length=160,
+        topics=64,
+        learning_rate=8e-4,
+        document_length=96,
         max_steps=steps,
-        eval_every=200,
+        n_held_out=400,
+        n_distractors=100,
+        eval_every=35,
         seed=seed,
         device="cpu",
     )
@@ -99,7 +109,7 @@ def pairs_of(folder: Path, seed: int) -> Iterator[Pair]:
         with gzip.open(folder / f"{source.name}.jsonl.gz", "rt", encoding="utf-8") as lines:
             records = [json.loads(line) for line in lines]
         for record in random.Random(seed).sample(records, min(source.most, len(records))):
-            yield Pair(record["query"], record["positive"], _passage_id(source, record))
+            yield from [Pair(record["query"], record["positive"], _passage_id(source, record))] * source.times
 
 
 def _passage_id(source: Source, record: Mapping[str, Any]) -> str | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,12 +27,22 @@ class InBatchDistilLoss(nn.Module):
         model: Learns.
         teacher: A model over the same tokenizer; it stays as it is.
         temperature: The scores of both are divided by it.
+        whole_text_weight: Of the cosine of whole texts that is added to the teacher's MaxSim. A text is the mean of
+            what the teacher's backbone gives for its tokens, as sentence-embedding models are trained to be compared:
+            it knows a paraphrase that no token of the text knows.
     """
 
-    def __init__(self, model: MultiVectorEncoder, teacher: MultiVectorEncoder, temperature: float = 1.0) -> None:
+    def __init__(
+        self,
+        model: MultiVectorEncoder,
+        teacher: MultiVectorEncoder,
+        temperature: float = 1.0,
+        whole_text_weight: float = 0.0,
+    ) -> None:
         super().__init__()
         self.model = model
         self.temperature = temperature
+        self.whole_text_weight = whole_text_weight
         # in a list, so that it is no part of what is trained and saved
         self._teacher = [teacher.eval().requires_grad_(False)]
         self._taught: tuple[Tensor, Tensor] | None = None
@@ -48,9 +59,27 @@ class InBatchDistilLoss(nn.Module):
         """``(B, N)``; a batch that is asked for again, for other dimensions, is not encoded again."""
         batch = columns[0]["input_ids"]
         if self._taught is None or self._taught[0] is not batch:
-            with torch.no_grad():
-                self._taught = batch, _scores(self._teacher[0], [dict(column) for column in columns])
+            with torch.no_grad(), _whole_texts(self._teacher[0]) as whole:
+                scores = _scores(self._teacher[0], [dict(column) for column in columns])
+                query, *documents = whole
+                self._taught = batch, scores + self.whole_text_weight * (query @ torch.cat(documents).T)
         return self._taught[1]
+
+
+@contextmanager
+def _whole_texts(model: MultiVectorEncoder) -> Iterator[list[Tensor]]:
+    """Collect a unit vector for each text that the model encodes, ``(N, D)`` for each of its calls."""
+    collected: list[Tensor] = []
+
+    def collect(_: nn.Module, given: tuple[dict[str, Any], ...], output: dict[str, Any]) -> None:
+        mask = given[0]["attention_mask"][..., None].to(output["token_embeddings"].dtype)
+        collected.append(nn.functional.normalize((output["token_embeddings"] * mask).sum(dim=1), dim=-1))
+
+    hook = model[0].register_forward_hook(collect)
+    try:
+        yield collected
+    finally:
+        hook.remove()
 
 
 def _scores(model: MultiVectorEncoder, columns: Sequence[dict[str, Any]]) -> Tensor:

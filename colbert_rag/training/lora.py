@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,6 +11,7 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 
 from colbert_rag.encoder.loading import text_transformer
+from colbert_rag.encoder.low_rank import add_low_rank
 from colbert_rag.errors import ModelUnsupportedError
 
 if TYPE_CHECKING:
@@ -30,16 +32,21 @@ class LoraAdapter:
         model: Its backbone is frozen, all but the matrices.
         rank: Of each matrix.
         seed: Of their initial values.
+        n_layers: Only the last so many layers of the backbone take matrices; None for all. What lies below them is
+            not passed through when gradients are computed.
 
     Raises:
         ModelUnsupportedError: the backbone has no linear layers that could take an adapter.
     """
 
-    def __init__(self, model: MultiVectorEncoder, rank: int, seed: int) -> None:
-        config = LoraConfig(
-            r=rank, lora_alpha=_ALPHA_PER_RANK * rank, target_modules="all-linear", exclude_modules=r".*pooler.*"
-        )
+    def __init__(self, model: MultiVectorEncoder, rank: int, seed: int, n_layers: int | None = None) -> None:
         self._backbone = text_transformer(model).auto_model
+        config = LoraConfig(
+            r=rank,
+            lora_alpha=_ALPHA_PER_RANK * rank,
+            target_modules="all-linear",
+            exclude_modules="|".join(_excluded(self._backbone, n_layers)),
+        )
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             try:
@@ -63,9 +70,20 @@ class LoraAdapter:
         }
 
     def merge(self) -> None:
-        """Add the product of the matrices to the weights, and put the plain layers back."""
-        self._peft.merge_and_unload()
+        """Add the product of the matrices to the weights as a delta does, and put the plain layers back."""
+        matrices = self.matrices()
+        self._peft.unload()
+        weights = dict(self._backbone.named_parameters())
+        for name, (a, b) in matrices.items():
+            add_low_rank(weights[name], a, b, self.scaling)
         self._backbone.requires_grad_(True)
+
+
+def _excluded(backbone: Any, n_layers: int | None) -> Iterator[str]:
+    """Patterns of modules that take no matrices."""
+    yield r".*pooler.*"
+    if n_layers is not None:
+        yield from (rf"(.*\.)?layers?\.{number}\..*" for number in range(backbone.config.num_hidden_layers - n_layers))
 
 
 def _weight(matrices: Any) -> torch.Tensor:

@@ -105,7 +105,7 @@ def _terms(model: MultiVectorEncoder, settings: TrainingSettings) -> list[tuple[
     if settings.loss_name == "pairwise":
         return [(PairwiseSoftmaxLoss(model, temperature), 1.0)]
     if settings.loss_name == "in-batch-distil":
-        taught = InBatchDistilLoss(model, _wide(settings), temperature)
+        taught = InBatchDistilLoss(model, _wide(settings), temperature, settings.whole_text_weight)
         return [(taught, 1.0)] + ([(in_batch, settings.in_batch_weight)] if settings.in_batch_weight else [])
     if settings.loss_name == "margin-mse":
         return [(MultiVectorMarginMSELoss(model), 1.0)]

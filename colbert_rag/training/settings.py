@@ -22,7 +22,7 @@ _WITH_TEACHER = ("distil", "in-batch-distil", "margin-mse")
 _WIDE = "wide"
 _LEAST = {
     **{"batch_size": 1, "mini_batch_size": 1, "dim": 1, "rounds": 1, "eval_every": 1, "seed": 0},
-    **{"n_held_out": 0, "n_distractors": 0, "query_length": 2, "document_length": 2},
+    **{"n_held_out": 0, "n_distractors": 0, "topics": 0, "query_length": 2, "document_length": 2},
 }
 _NEGATIVES = 7
 # documents of a ranking that negatives are drawn from
@@ -48,15 +48,22 @@ class TrainingSettings:
         temperature: Scores are divided by it, the teacher's too.
         teacher: Name of a cross-encoder that scores the examples of each round, or "wide" for MaxSim of a plain base's
             own token vectors, before any projection; None for no teacher.
+        whole_text_weight: Of the cosine of whole texts, the means of their token vectors, that the teacher of
+            "in-batch-distil" adds to its MaxSim; 0 leaves it out.
         rounds: How often hard negatives are mined with the model as it is, scored and trained on.
         n_negatives: Mined hard negatives for each query, 100 at most; 0: the other documents of the batch alone. None:
             7 with a loss that needs them or more than one round, else 0.
         batch_size: Examples in a step.
         mini_batch_size: Texts that the loss "cached" encodes at a time.
+        topics: Into how many topics the examples are parted, each batch being of one; 0 parts nothing.
         learning_rate: The highest; None for 5e-4 with LoRA and 2e-5 without.
         epochs: Passes over the pairs in each round.
         max_steps: Steps of each round; None for what ``epochs`` says.
         rank: Of the LoRA matrices; None to train all weights.
+        adapted_layers: The last so many layers of the backbone take LoRA matrices; None for all. Fewer layers take less
+            time, and leave the model nearer to its base.
+        dropout: Whether the model drops values at random while it is trained, as its base was; without it a step takes
+            less time.
         matryoshka_dims: Leading dimensions that are trained beside all of them, for ``Encoder(dim=...)``.
         query_length: Tokens of a query in training; the trained model keeps the base's lengths.
         document_length: Tokens of a document in training.
@@ -77,14 +84,18 @@ class TrainingSettings:
     in_batch_weight: float = 1.0
     temperature: float = 1.0
     teacher: str | None = None
+    whole_text_weight: float = 0.0
     rounds: int = 1
     n_negatives: int | None = None
     batch_size: int = 32
     mini_batch_size: int = 8
+    topics: int = 0
     learning_rate: float | None = None
     epochs: float = 1.0
     max_steps: int | None = None
     rank: int | None = 16
+    adapted_layers: int | None = None
+    dropout: bool = True
     matryoshka_dims: tuple[int, ...] = ()
     query_length: int = 48
     document_length: int = 256
@@ -98,7 +109,7 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
             _check_whole(name, getattr(self, name), least)
-        for name, least in (("rank", 1), ("max_steps", 1), ("n_negatives", 0)):
+        for name, least in (("rank", 1), ("max_steps", 1), ("n_negatives", 0), ("adapted_layers", 1)):
             if getattr(self, name) is not None:
                 _check_whole(name, getattr(self, name), least)
         for dim in self.matryoshka_dims:
@@ -107,8 +118,9 @@ class TrainingSettings:
             _check_positive(name, getattr(self, name))
         if self.learning_rate is not None:
             _check_positive("learning_rate", self.learning_rate)
-        if self.in_batch_weight != 0:
-            _check_positive("in_batch_weight", self.in_batch_weight)
+        for name in ("in_batch_weight", "whole_text_weight"):
+            if getattr(self, name) != 0:
+                _check_positive(name, getattr(self, name))
         if self.n_mined > MINING_DEPTH:
             raise InvalidTrainingError(
                 f"n_negatives={self.n_negatives} is not possible: negatives are drawn from the first {MINING_DEPTH} "

@@ -59,9 +59,11 @@ class Trainee:
         is_plain = checkpoint.name != BUILTIN and not is_late_interaction(checkpoint)
         self.model = _load(checkpoint, is_plain, settings, texts, progress)
         self.base = BaseModel(checkpoint.name, base_digest(self.model), is_plain)
-        self._adapter = None if settings.rank is None else LoraAdapter(self.model, settings.rank, settings.seed)
+        self._adapter = None if settings.rank is None else _adapter(self.model, settings)
         for _, linear in projections(self.model):
             linear.requires_grad_(True)
+        if not settings.dropout:
+            _leave_out_dropout(self.model)
 
     @property
     def trained(self) -> dict[str, torch.nn.Parameter]:
@@ -115,6 +117,17 @@ class Trainee:
             backend.no_padding()
         with without_progress_bars():
             self.model.save(str(folder), create_model_card=False)
+
+
+def _adapter(model: MultiVectorEncoder, settings: TrainingSettings) -> LoraAdapter:
+    assert settings.rank is not None
+    return LoraAdapter(model, settings.rank, settings.seed, settings.adapted_layers)
+
+
+def _leave_out_dropout(model: MultiVectorEncoder) -> None:
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
 
 
 def _load(

@@ -19,6 +19,7 @@ from colbert_rag.training.interrupting import InterruptFlag, deferred_interrupt
 from colbert_rag.training.pairs import Pair
 from colbert_rag.training.settings import TrainingSettings
 from colbert_rag.training.starting import Trainee
+from colbert_rag.training.topics import topics_of
 from colbert_rag.training.watching import METRICS, HeldOutEvaluator, Watcher
 from colbert_rag.training.writing import explained_writes
 from colbert_rag.types import Progress
@@ -129,9 +130,10 @@ def _trainer(
     progress: Progress | None,
     interrupt: InterruptFlag,
 ) -> _Trainer:
+    topics = topics_of(work.examples, trainee.model, settings.topics, settings.seed)
     trainer = _Trainer(
         trainee,
-        keep_apart(work.examples, work.pairs, work.passage_of),
+        keep_apart(work.examples, work.pairs, work.passage_of, topics),
         work.folder,
         train_dataset=to_dataset(work.examples),
         args=_arguments(trainee, work, settings, evaluator is not None),

@@ -10,8 +10,8 @@ from colbert_rag.training.pairs import Pair
 from colbert_rag.training.passages import group_texts
 
 
-def sampler(pairs, examples=None, batch_size=8, seed=0):
-    apart = keep_apart(examples or from_pairs(pairs), pairs, group_texts(pairs))
+def sampler(pairs, examples=None, batch_size=8, seed=0, topics=None):
+    apart = keep_apart(examples or from_pairs(pairs), pairs, group_texts(pairs), topics)
     return ApartBatchSampler(apart, batch_size, seed)
 
 
@@ -74,3 +74,11 @@ def test_texts_of_like_length_are_batched_together():
     assert len(spreads) == 16
     # in batches of eight of 128 lengths, neighbours are nine characters apart
     assert max(spreads) <= 9 * 8 + 3
+
+
+def test_a_batch_is_of_one_topic_but_where_a_topic_ends():
+    pairs = [Pair(f"q{n}", f"text {n}") for n in range(120)]
+    topics = [n * 7 % 5 for n in range(120)]
+    mixed = [batch for batch in batches_of(sampler(pairs, topics=topics), 0) if len({topics[i] for i in batch}) > 1]
+    assert len(mixed) <= 4
+    assert sorted(i for batch in batches_of(sampler(pairs, topics=topics), 1) for i in batch) == list(range(120))

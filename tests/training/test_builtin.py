@@ -56,9 +56,15 @@ def test_no_more_pairs_are_drawn_than_a_source_may_give(folder, monkeypatch):
     assert pairs != list(builtin.pairs_of(folder, seed=1))
 
 
+def test_a_source_may_be_learnt_from_more_than_once(folder, monkeypatch):
+    monkeypatch.setattr(builtin, "SOURCES", (builtin.Source("mbpp_train", 4, times=3),))
+    pairs = list(builtin.pairs_of(folder, seed=0))
+    assert len(pairs) == 3 * len(set(pairs)) == 12
+
+
 def test_documents_of_two_sources_are_two_passages_whatever_their_ids(folder):
     pairs = list(builtin.pairs_of(folder, seed=0))
-    assert len({pair.passage_id for pair in pairs}) == len(pairs) == 10 * len(builtin.SOURCES)
+    assert len({pair.passage_id for pair in pairs}) == len(set(pairs)) == 10 * len(builtin.SOURCES)
 
 
 def test_pairs_that_no_test_knows_all_stay(folder, tests):

@@ -29,18 +29,32 @@ def cut(vectors, dim):
     return leading / np.linalg.norm(leading, axis=1, keepdims=True)
 
 
-def log_softmax_of_scores(model, temperature, dim=None):
+def log_softmax_of_scores(model, temperature, dim=None, more=0.0):
     queries = [cut(vectors, dim) for vectors in model.encode_query(QUERIES, convert_to_numpy=True)]
     documents = [cut(vectors, dim) for vectors in model.encode_document(DOCUMENTS, convert_to_numpy=True)]
-    table = np.array([[(q @ d.T).max(axis=1).sum() for d in documents] for q in queries]) / temperature
+    table = (np.array([[(q @ d.T).max(axis=1).sum() for d in documents] for q in queries]) + more) / temperature
     return table - np.log(np.exp(table).sum(axis=1, keepdims=True))
 
 
-def divergence(model, plain_folder, temperature=1.0, dim=None):
+def cosines(model):
+    """Of whole texts: the means of what the backbone alone gives for their tokens, punctuation too."""
+    means = []
+    for task, texts in (("query", QUERIES), ("document", DOCUMENTS)):
+        given = model.tokenizer([model.prompts[task] + text for text in texts], padding=True, return_tensors="pt")
+        with torch.no_grad():
+            hidden = model[0].auto_model(**given).last_hidden_state.numpy()
+        means.append(
+            [rows[mask > 0].mean(axis=0) for rows, mask in zip(hidden, given["attention_mask"].numpy(), strict=True)]
+        )
+    queries, documents = (cut(np.array(rows), None) for rows in means)
+    return queries @ documents.T
+
+
+def divergence(model, plain_folder, temperature=1.0, dim=None, whole_text_weight=0.0):
     wide = project(Checkpoint(str(plain_folder)), (), None, device="cpu")
     # it reads the batch as the student does
     wide.prompts = model.prompts
-    teacher = log_softmax_of_scores(wide, temperature)
+    teacher = log_softmax_of_scores(wide, temperature, more=whole_text_weight * cosines(wide))
     student = log_softmax_of_scores(model, temperature, dim)
     return (np.exp(teacher) * (teacher - student)).sum(axis=1).mean() * temperature**2
 
@@ -59,6 +73,14 @@ def test_it_is_the_divergence_from_the_wide_scores_of_the_batch(make_model, plai
         found = float(make_loss(model, settings(temperature=temperature))(features(model)))
     assert found > 1e-4
     assert found == pytest.approx(divergence(model, plain_folder, temperature), rel=1e-3)
+
+
+def test_the_teacher_may_add_the_cosine_of_whole_texts(make_model, plain_folder, settings):
+    model = make_model().eval()
+    with torch.no_grad():
+        found = float(make_loss(model, settings(whole_text_weight=4.0))(features(model)))
+    assert found == pytest.approx(divergence(model, plain_folder, whole_text_weight=4.0), rel=1e-3)
+    assert found != pytest.approx(divergence(model, plain_folder), rel=1e-2)
 
 
 def test_leading_dimensions_are_held_to_the_teacher_s_whole_width(make_model, plain_folder, settings):

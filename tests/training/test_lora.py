@@ -52,3 +52,11 @@ def test_a_backbone_without_linear_layers_is_refused(make_model, monkeypatch):
     monkeypatch.setattr(text_transformer(model), "model", torch.nn.LayerNorm(4))
     with pytest.raises(ModelUnsupportedError, match="No adapter can be put into this backbone"):
         LoraAdapter(model, 4, 0)
+
+
+def test_only_the_last_layers_get_matrices_where_they_are_counted(make_model):
+    model = make_model()
+    every = LoraAdapter(make_model(), 4, 0).matrices().keys()
+    last = LoraAdapter(model, 4, 0, n_layers=1).matrices().keys()
+    assert last == {name for name in every if ".layer.1." in name}
+    assert len(every) == 2 * len(last)

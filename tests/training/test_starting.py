@@ -29,6 +29,15 @@ def test_an_adapter_and_the_projection_are_trained_or_else_all_weights(make_sett
     assert set(whole.trained) == {name for name, _ in whole.model.named_parameters()}
 
 
+def test_a_model_is_trained_as_its_base_was_or_without_dropout(make_settings):
+    def rates(**options):
+        modules = Trainee(make_settings(**options), TEXTS).model.modules()
+        return {module.p for module in modules if isinstance(module, torch.nn.Dropout)}
+
+    assert rates() == {0.1}
+    assert rates(dropout=False) == {0.0}
+
+
 def test_the_finished_model_and_its_delta_are_the_same_model(make_settings, tmp_path):
     trainee = shaken(Trainee(make_settings(), TEXTS))
     trainee.finish(tmp_path / "delta.safetensors")

@@ -1,0 +1,31 @@
+"""Low-rank matrices added to a weight, with the same bits on every processor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["add_low_rank"]
+
+
+def add_low_rank(weight: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scaling: float) -> None:
+    """Add ``scaling * b @ a`` to a weight, rounded once.
+
+    The product is taken in float64. Products of float16 numbers are multiples of 2^-48, so sums of them are exact, in
+    whatever order a processor takes them, as long as the absolute products of an entry sum up to less than 32; those of
+    trained matrices are far smaller. An index remembers the digest of a model's weights, so they must not depend on
+    where the sum was made.
+
+    Args:
+        weight: ``(m, n)``, changed in place.
+        a: ``(r, n)``, of values that float16 holds.
+        b: ``(m, r)``, of values that float16 holds.
+        scaling: Of the product.
+    """
+    import torch
+
+    with torch.no_grad():
+        product = b.detach().cpu().double() @ a.detach().cpu().double()
+        weight.copy_(weight.detach().cpu().double() + product * scaling)
