@@ -165,6 +165,16 @@ class TestCompression:
         assert_holds(index, path, documents(0, 400))
         assert index.search("word399", k=1)[0].id == "d399"
 
+    def test_deleted_documents_are_no_growth_that_trains_again(self, make, path):
+        index = make(exact_tokens=300)
+        index.add(documents(0, 100))
+        index.add(documents(100, 400))
+        index.delete([f"d{n}" for n in range(1, 400, 2)])
+        index.compact()
+        info = index.info()
+        assert (info.codec_tokens, info.n_tokens, info.n_segments) == (300, 600, 1)
+        assert_holds(index, path, documents(0, 400)[::2])
+
     def test_compacting_drops_deleted_documents(self, make, path):
         index = make(exact_tokens=60)
         index.add(documents(0, 50))

@@ -128,6 +128,23 @@ def test_machine_code_that_is_kept_is_not_compiled_again(kept, said):
     assert (len(kept()), len(said("compiled"))) == (1, 1)
 
 
+def test_machine_code_of_other_sources_is_not_used(kept, said, monkeypatch):
+    values = np.arange(7, dtype=np.uint16)
+    summed(declared(), values)
+    monkeypatch.setattr(compiling, "_sources_digest", lambda: "of changed files")
+    np.testing.assert_array_equal(summed(declared(), values), 2.0 * values.cumsum())
+    assert (len(kept()), len(said("compiled"))) == (2, 2)
+
+
+def test_a_change_in_any_file_of_the_kernels_changes_the_digest(monkeypatch, tmp_path):
+    for name in ("compiling.py", "layout.py"):
+        (tmp_path / name).write_text("LANES = 16\n")
+    monkeypatch.setattr(compiling, "__file__", str(tmp_path / "compiling.py"))
+    before = compiling._sources_digest.__wrapped__()
+    (tmp_path / "layout.py").write_text("LANES = 32\n")
+    assert compiling._sources_digest.__wrapped__() != before
+
+
 def test_a_kernel_that_was_made_ready_compiles_nothing_later(kept, said):
     summing = declared()
     summing.make_ready()
