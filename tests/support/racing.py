@@ -77,8 +77,8 @@ class Published:
 
     def first_since(self, found: frozenset[tuple[str, str]], commit: int, *, is_even: bool) -> int | None:
         """The first commit from a given one on that gives such ids and texts; None if there is none."""
-        while line := self._file.readline():
-            assert line.endswith("\n")
+        # a line that is not whole yet is of a commit that is not made yet: it was published first
+        while (line := self._whole_line()) is not None:
             number, state = json.loads(line)
             documents = [document(*item) for item in state]
             self._commits[frozenset((d.id, d.text) for d in documents)].append(number)
@@ -87,6 +87,14 @@ class Published:
         commits = self._commits[found | {("even", "")} if is_even else found]
         place = bisect_left(commits, commit)
         return commits[place] if place < len(commits) else None
+
+    def _whole_line(self) -> str | None:
+        place = self._file.tell()
+        line = self._file.readline()
+        if line.endswith("\n"):
+            return line
+        self._file.seek(place)
+        return None
 
     def close(self) -> None:
         self._file.close()
