@@ -16,15 +16,17 @@ from colbert_rag.errors import CorruptIndexError
 from colbert_rag.kernels.layout import WIDTH
 from colbert_rag.search.snapshot import SegmentView
 from colbert_rag.search.workers import Workers
-from colbert_rag.types import Float32Array
+from colbert_rag.types import Float32Array, SearchConfig
 
-__all__ = ["Probes", "approximate", "keep_best", "probes_of", "score_table", "table_steps"]
+__all__ = ["REACH", "Probes", "approximate", "keep_best", "n_candidates", "probes_of", "score_table", "table_steps"]
 
 # a centroid that is this much worse than the best one cannot win a query token; the rest of the
 # table's 256 steps then lie where the winners are
-_REACH = np.float32(0.8)
+REACH = np.float32(0.8)
 # documents that lists have found are scored by all of their centroids, so many for each that is kept
 _PROBED_PER_CANDIDATE = 4
+# the last of k hits often lies a good deal lower in the approximate order
+_CANDIDATES_PER_HIT = 4
 
 
 def score_table(centroid_scores: Float32Array) -> NDArray[np.uint8]:
@@ -35,20 +37,25 @@ def score_table(centroid_scores: Float32Array) -> NDArray[np.uint8]:
 
     Returns:
         ``(ceil(Q / WIDTH), K, WIDTH) uint8``: 255 is the best centroid of each query token, 0 is
-        ``_REACH`` below it or worse. A sum of entries differs from the sum of scores by a constant
+        ``REACH`` below it or worse. A sum of entries differs from the sum of scores by a constant
         of the query, which leaves the order as it is.
     """
     from colbert_rag.kernels import cpu
 
     k, n_query = centroid_scores.shape
     table = np.empty((max(1, -(-n_query // WIDTH)), k, WIDTH), np.uint8)
-    cpu.score_table(centroid_scores, _REACH, table)
+    cpu.score_table(centroid_scores, REACH, table)
     return table
+
+
+def n_candidates(k: int, config: SearchConfig) -> int:
+    """Documents that are scored exactly where the best ``k`` are asked for."""
+    return max(config.n_candidates, _CANDIDATES_PER_HIT * k)
 
 
 def table_steps(similarity: float) -> np.uint8:
     """A difference of similarities in steps of the table; 255 stands for all that reach so far or farther."""
-    return np.uint8(np.rint(min(similarity, float(_REACH)) * 255 / float(_REACH)))
+    return np.uint8(np.rint(min(similarity, float(REACH)) * 255 / float(REACH)))
 
 
 class Probes(NamedTuple):

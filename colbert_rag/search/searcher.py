@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from colbert_rag.codec import Codec, QuantisedQuery
 from colbert_rag.kernels import blocked_query, maxsim
-from colbert_rag.search.candidates import approximate, keep_best, probes_of, score_table, table_steps
+from colbert_rag.search.candidates import (
+    approximate,
+    keep_best,
+    n_candidates,
+    probes_of,
+    score_table,
+    table_steps,
+)
 from colbert_rag.search.snapshot import SegmentView, Snapshot
 from colbert_rag.search.workers import Workers
 from colbert_rag.types import Float32Array, SearchConfig
@@ -28,8 +35,6 @@ _ROUGH_SLACK = 0.07
 # documents that are scored with the wide slack, and how many of them for each hit that is asked for
 _FINALISTS = 32
 _FINALISTS_PER_HIT = 3
-# the last of k hits often lies a good deal lower in the approximate order
-_CANDIDATES_PER_HIT = 4
 
 _Chosen = list[tuple[SegmentView, NDArray[np.int64]]]
 _Found = list[tuple[SegmentView, NDArray[np.int64], NDArray[Any]]]
@@ -86,7 +91,7 @@ def _search_compressed(
     quantised = codec.quantise_query(query)
     centroid_scores = _centroid_scores(codec, quantised, workers)
     asked = _Asked(quantised, centroid_scores, score_table(centroid_scores))
-    wanted = max(config.n_candidates, _CANDIDATES_PER_HIT * k)
+    wanted = n_candidates(k, config)
     if config.exact or wanted >= snapshot.n_alive:
         return _scored([(view, view.live) for view in snapshot.views], codec, asked, np.inf, workers)
     chosen = _best_of(_approximated(snapshot, asked, wanted, config, workers), wanted)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from colbert_rag.kernels.cuda.launching import ROWS
+from colbert_rag.search.candidates import n_candidates
 from colbert_rag.search.device.cards import Card
 from colbert_rag.search.device.resident import ResidentCodec
 from colbert_rag.search.device.stages import (
@@ -30,8 +31,6 @@ __all__ = ["Plan", "Share"]
 # documents beyond the k asked for, so that those that tie with the last come in the same transfer
 _SPARE = 32
 _MORE_SPARE = 16
-# as on the processor, see search/searcher.py
-_CANDIDATES_PER_HIT = 4
 # scores of one pass over the documents; where queries need more they take several passes
 _PASS_BYTES = 512 << 20
 # a query token's score, table entry and table with a centroid; sums of a block with a document, twice
@@ -55,7 +54,7 @@ class Plan:
     @classmethod
     def of(cls, k: int, config: SearchConfig, *, is_exhaustive: bool) -> Plan:
         """The plan for a search; ``is_exhaustive`` where all documents can be scored."""
-        wanted = max(config.n_candidates, _CANDIDATES_PER_HIT * k)
+        wanted = n_candidates(k, config)
         return cls(k, None if is_exhaustive or config.exact else wanted)
 
 

@@ -17,6 +17,7 @@ from colbert_rag.kernels.cuda.approximate import approximate_scores, score_table
 from colbert_rag.kernels.cuda.dense import dense_scores, query_parts
 from colbert_rag.kernels.cuda.launching import ROWS, Documents, n_blocks_of
 from colbert_rag.kernels.cuda.residual import CodedQuery, code_query, residual_scores
+from colbert_rag.search.candidates import REACH
 from colbert_rag.search.device.resident import Live, Part, ResidentCodec
 from colbert_rag.types import Float32Array
 
@@ -33,9 +34,6 @@ __all__ = [
     "scores_of",
     "scores_of_all",
 ]
-
-# how far below the best centroid of a query token the table tells centroids apart, as search/candidates.py has it
-REACH = 0.8
 
 Scorer: TypeAlias = Callable[[Part, Documents, torch.Tensor], None]
 """Writes MaxSim of each block of queries with documents of a part into ``(B * S, N) float32``."""
@@ -150,7 +148,7 @@ def scores_of(batch: Batch, searched: Searched, chosen: torch.Tensor, score: Sco
 
 def candidates(batch: Batch, searched: Searched, query: CodedQuery, wanted: int) -> torch.Tensor:
     """Numbers of the documents that are best by their centroids alone, ``(B, C) int64``."""
-    totals = approximate_totals(batch, searched, score_table(query.centroid_scores, REACH))
+    totals = approximate_totals(batch, searched, score_table(query.centroid_scores, float(REACH)))
     return totals.topk(min(wanted, searched.count), dim=1, sorted=False).indices
 
 
