@@ -28,6 +28,7 @@ from colbert_rag.errors import (
 )
 from colbert_rag.storage.access import CATALOG, CatalogFiles, may_write
 from colbert_rag.storage.connection import CatalogConnection, check_format, connect, sqlite_errors
+from colbert_rag.storage.full_text_record import check_full_text_record
 from colbert_rag.storage.guards import check_files, check_pages, check_schema
 from colbert_rag.storage.reading import Reading
 from colbert_rag.storage.records import CodecRecord, FileRecord, IndexSettings, SegmentRecord
@@ -140,6 +141,7 @@ class Catalog:
     def _check(self, reading: Reading) -> None:
         check_format(reading.connection, self.folder)
         check_schema(reading.connection, self.folder / CATALOG)
+        check_full_text_record(reading.connection, self.folder / CATALOG)
 
     def close(self) -> None:
         """Close every idle connection; one that is in use closes when its transaction ends."""

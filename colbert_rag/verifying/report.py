@@ -27,7 +27,14 @@ from colbert_rag.verifying.rows import (
     pair_problems,
     size_problems,
 )
-from colbert_rag.verifying.structure import LOG, check_catalog_file, check_tables, page_problems, reading_catalog
+from colbert_rag.verifying.structure import (
+    LOG,
+    check_catalog_file,
+    check_tables,
+    check_write_version,
+    page_problems,
+    reading_catalog,
+)
 from colbert_rag.verifying.words import word_problems
 
 __all__ = ["verify_folder", "verify_index"]
@@ -138,6 +145,7 @@ class _Look:
         found: list[str] = []
         with damage_noted(found, self._root):
             check_tables(reading.connection, self._root)
+            check_write_version(self._root)
         with ExitStack() as files:
             pinned = PinnedFiles()
             with damage_noted(self.problems, self._root):

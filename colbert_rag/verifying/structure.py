@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from colbert_rag.errors import IndexNotFoundError
-from colbert_rag.storage.access import CATALOG, access_mode
+from colbert_rag.errors import CorruptIndexError, IndexNotFoundError
+from colbert_rag.storage.access import CATALOG, access_mode, may_write
 from colbert_rag.storage.connection import check_format
-from colbert_rag.storage.guards import check_files, check_schema, work_bounded
+from colbert_rag.storage.full_text_record import check_full_text_record
+from colbert_rag.storage.guards import check_files, check_schema, has_only_name, work_bounded
 
-__all__ = ["LOG", "check_catalog_file", "check_tables", "page_problems", "reading_catalog"]
+__all__ = ["LOG", "check_catalog_file", "check_tables", "check_write_version", "page_problems", "reading_catalog"]
 
 LOG = CATALOG + "-wal"
 _TIMEOUT_S = 30.0
@@ -60,6 +61,34 @@ def check_tables(connection: sqlite3.Connection, root: Path) -> None:
     """
     check_format(connection, root)
     check_schema(connection, root / CATALOG)
+    check_full_text_record(connection, root / CATALOG)
+
+
+def check_write_version(root: Path) -> None:
+    """Refuse a catalog whose header forbids what the permissions allow; to be called while it is being read.
+
+    The byte that says so is read by nobody but a connection that may write, and a file with locks on it is not opened
+    by hand: closing it would drop them. The reader keeps the log from being folded in when this connection closes.
+
+    Raises:
+        CorruptIndexError: the write version of the file (byte 18, sqlite.org/fileformat.html section 1.3.3) is not one
+            that SQLite writes.
+    """
+    path = root / CATALOG
+    if not may_write(root) or not has_only_name(path):
+        return
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    with closing(sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        except sqlite3.OperationalError as err:
+            if "readonly" in str(err):
+                msg = f"{path}: its header says that nobody may write it (write version, byte 18)"
+                raise CorruptIndexError(msg) from err
+            # a writer is writing, who would not without that byte
+            if "locked" not in str(err):
+                raise
 
 
 def page_problems(connection: sqlite3.Connection, root: Path) -> Iterator[str]:

@@ -14,7 +14,7 @@ from racing import OPTIONS, Start, create, search_until, searching_process, writ
 
 PROCESSES = THREADS = 4
 # for each kind of index: 30 s in all
-SECONDS = 8
+SECONDS = 5
 
 
 @contextmanager

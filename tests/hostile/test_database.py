@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -207,16 +208,22 @@ def test_pages_that_are_not_ours_are_refused(refused, case):
     refused(case)
 
 
+# a page of the words is no longer
+NOISE = random.Random(5).randbytes(4096).hex()
+# a cookie, one level, one part, a counter; of the level: none being merged, and two thousand million parts
+MANY_PARTS = "00000000 01 01 01 00 87ffffff7f".replace(" ", "")
+
 WORDS = [
     Case(f"words: {name}", "verify folder", script(f"PRAGMA writable_schema = ON; {sql}"))
     for name, sql in {
-        "noise": "UPDATE fulltext_data SET block = randomblob(length(block)) WHERE id > 10;",
+        "noise": f"UPDATE fulltext_data SET block = substr(x'{NOISE}', 1, length(block)) WHERE id > 10;",
         "nothing": "DELETE FROM fulltext_data WHERE id > 10;",
-        "a structure of noise": "UPDATE fulltext_data SET block = randomblob(40) WHERE id = 10;",
+        "a structure of noise": f"UPDATE fulltext_data SET block = x'{NOISE[:80]}' WHERE id = 10;",
+        "more parts than memory": f"UPDATE fulltext_data SET block = x'{MANY_PARTS}' WHERE id = 10;",
         "huge numbers of rows": "UPDATE fulltext_data SET block = x'ffffffffffffffffff' WHERE id = 1;",
         "no averages": "DELETE FROM fulltext_data WHERE id = 1;",
         "averages of nothing": "UPDATE fulltext_data SET block = x'000000' WHERE id = 1;",
-        "sizes of noise": "UPDATE fulltext_docsize SET sz = randomblob(9);",
+        "sizes of noise": f"UPDATE fulltext_docsize SET sz = x'{NOISE[:18]}';",
         "no sizes": "DELETE FROM fulltext_docsize;",
         "another version": "UPDATE fulltext_config SET v = 99;",
         "a rank of the attacker's": "INSERT INTO fulltext_config VALUES ('rank', 'bm25(load_extension())');",

@@ -410,4 +410,18 @@ SAFEGUARDS = (
         "                if False:\n",
         ("tests/test_restoring.py::test_documents_of_a_damaged_segment_are_encoded_anew",),
     ),
+    Safeguard(
+        "a header that forbids writing is found",
+        "colbert_rag/verifying/report.py",
+        "            check_write_version(self._root)\n",
+        "",
+        (f"{_REPORT}::test_a_header_that_forbids_writing_is_found_though_every_read_is_right",),
+    ),
+    Safeguard(
+        "the list of the full-text index's parts is checked before SQLite reserves memory by it",
+        f"{_STORAGE}/catalog.py",
+        "        check_full_text_record(reading.connection, self.folder / CATALOG)\n",
+        "",
+        ("tests/hostile/test_database.py::test_a_full_text_index_that_is_not_ours_is_refused",),
+    ),
 )

@@ -12,10 +12,10 @@ __all__ = ["LEAST", "Cost", "growing", "scales"]
 # the scale at which a file tries what docs/promises.md asks of the long size; others go as far as time allows
 LEAST = {
     "resources/test_churn.py": 1.0,
-    "corruption/test_flips.py": 0.0085,
+    "corruption/test_flips.py": 0.0095,
     "hostile/test_fuzz.py": 0.76,
     "crash/test_random_kills.py": 1.0,
-    "concurrency/test_searching_during_writes.py": 0.0125,
+    "concurrency/test_searching_during_writes.py": 0.0145,
 }
 _STEPS = 24
 

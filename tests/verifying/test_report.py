@@ -396,6 +396,24 @@ def test_damage_of_the_log_is_found_and_nothing_is_lost_without_a_word(original,
     assert log.read_bytes() == content
 
 
+@pytest.mark.parametrize("kind", small_index.KINDS)
+@pytest.mark.parametrize("bit", [0, 2, 3, 4, 5, 6, 7])
+def test_a_header_that_forbids_writing_is_found_though_every_read_is_right(original, tmp_path, kind, bit):
+    path = small_index.copied(original(kind), tmp_path / "index")
+    content = bytearray((path / "catalog.sqlite").read_bytes())
+    content[18] ^= 1 << bit
+    (path / "catalog.sqlite").write_bytes(content)
+    before = tree(path)
+    assert any("catalog.sqlite: its header says that nobody may write it" in line for line in problems(path))
+    assert tree(path) == before
+
+
+def test_verifying_beside_a_writer_in_the_middle_of_a_write_waits_for_nobody(path):
+    with closing(sqlite3.connect(path / "catalog.sqlite", isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        assert problems(path) == ()
+
+
 def test_an_exception_of_the_users_progress_is_theirs(path):
     error = ValueError("mine")
 
