@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -48,12 +49,46 @@ class RankedText:
     relevance: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EncodedTexts:
-    """Texts with their token vectors, to be reranked for many queries."""
+    """Texts with their token vectors, to be reranked for many queries.
+
+    Attributes:
+        texts: The texts.
+        tokens: Of each text; their vectors lie one after the other in one array.
+    """
 
     texts: tuple[str, ...]
     tokens: tuple[TokenVectors, ...]
+    _packed: NDArray[Any] = field(init=False, repr=False, compare=False)
+    _offsets: NDArray[np.int64] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.tokens:
+            return
+        packed = np.concatenate([tokens.vectors for tokens in self.tokens])
+        offsets = np.cumsum([0, *(len(tokens.vectors) for tokens in self.tokens)], dtype=np.int64)
+        views = (
+            TokenVectors(packed[begin:end], tokens.spans)
+            for tokens, (begin, end) in zip(self.tokens, pairwise(offsets), strict=True)
+        )
+        for name, value in (("_packed", packed), ("_offsets", offsets), ("tokens", tuple(views))):
+            object.__setattr__(self, name, value)
+
+    def maxsim(self, query: Float32Array) -> Float32Array:
+        """MaxSim of a query, ``(Q, D) float32``, with every text: ``(N,) float32``. There must be a text."""
+        scores = np.empty(len(self.texts), np.float32)
+
+        def score(part: slice) -> None:
+            scores[part] = maxsim(query, self._packed, self._offsets[part.start : part.stop + 1])
+
+        # threads that outlived the call would be missing after a fork
+        workers = Workers()
+        try:
+            workers.spread(score, self._offsets[:-1], self._offsets[1:], _TOKENS_PER_THREAD)
+        finally:
+            workers.close()
+        return scores
 
 
 class Reranker:
@@ -118,8 +153,7 @@ class Reranker:
         if not encoded.texts:
             return []
         (vectors,) = check_queries_encoded(self.encoder.encode_queries([query]), [query], self.encoder.dim)
-        offsets = np.cumsum([0, *(len(t.vectors) for t in encoded.tokens)]).astype(np.int64)
-        scores = _scores(vectors, np.concatenate([t.vectors for t in encoded.tokens]), offsets)
+        scores = encoded.maxsim(vectors)
         order = np.argsort(-scores, kind="stable")[:n]
         wanted = passages, passage_sentences
         return [self._ranked(int(i), float(scores[i]), encoded, vectors, wanted) for i in order]
@@ -137,18 +171,3 @@ class Reranker:
         if wanted[0]:
             evidence = best_passages(text, tokens.spans, token_similarities(query, tokens.vectors), *wanted)
         return RankedText(position, score, text, evidence, min(1.0, max(0.0, score / len(query))))
-
-
-def _scores(query: Float32Array, packed: NDArray[Any], offsets: NDArray[np.int64]) -> Float32Array:
-    scores = np.empty(len(offsets) - 1, np.float32)
-
-    def score(part: slice) -> None:
-        scores[part] = maxsim(query, packed, offsets[part.start : part.stop + 1])
-
-    # threads that outlived the call would be missing after a fork
-    workers = Workers()
-    try:
-        workers.spread(score, offsets[:-1], offsets[1:], _TOKENS_PER_THREAD)
-    finally:
-        workers.close()
-    return scores
