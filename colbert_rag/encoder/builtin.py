@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.base.modules import Transformer
 
-__all__ = ["BUILTIN", "backbone_folder", "load_backbone", "load_builtin"]
+__all__ = ["BUILTIN", "PROJECTION", "WEIGHTS_SHA256", "backbone_folder", "load_backbone", "load_builtin"]
 
 BUILTIN = "builtin"
 
@@ -33,6 +33,9 @@ SHA256 = {
     "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
     "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
 }
+
+# of all weights together, as a fingerprint has it
+WEIGHTS_SHA256 = "53520170439ddd1a02a6f75167d1ccea77a5542c701b83d9d89953572a7520a0"
 
 
 def load_builtin(device: str | None = None, *, local_files_only: bool = False) -> MultiVectorEncoder:

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from colbert_rag.encoder.batching import plan_batches, run_with_backoff
+from colbert_rag.encoder.builtin import BUILTIN
 from colbert_rag.encoder.documents import assemble, split
 from colbert_rag.encoder.fingerprint import describe
 from colbert_rag.encoder.naming import load_named, named_or_live
@@ -32,6 +33,8 @@ from colbert_rag.types import Float32Array, JsonValue, Progress, TokenLabel, Tok
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
 
+    from colbert_rag.encoder.minilm.queries import QueryModel
+
 __all__ = ["Encoder"]
 
 CACHED_QUERIES = 256
@@ -46,6 +49,8 @@ class Encoder:
     The model is loaded at first use. An encoder may be used from many threads: a lock is held for one
     mini-batch at a time, so a query waits for a batch of documents, never for a corpus. Two encoders
     around one ``MultiVectorEncoder`` object do not share that lock: make one encoder and share it.
+    The built-in model encodes queries on the CPU without torch, so that a process that only asks is ready in
+    a second; once documents were encoded on another device, queries are encoded there too.
 
     Args:
         model: A hub name, a folder, the ``.safetensors`` file of a delta (``colbert_rag.encoder.delta``), or a loaded
@@ -105,6 +110,7 @@ class Encoder:
         self._name, self._live = named_or_live(model, self._settings)
         self._load_lock = threading.Lock()
         self._token_model: TokenModel | None = None
+        self._query_model: QueryModel | None = None
         self._fingerprint: dict[str, JsonValue] | None = None
         self._cache = QueryCache(CACHED_QUERIES)
 
@@ -202,7 +208,7 @@ class Encoder:
     @property
     def dim(self) -> int:
         """Dimensions of a token vector; loads the model."""
-        return self._loaded().dim
+        return (self._for_queries() or self._loaded()).dim
 
     @property
     def fingerprint(self) -> dict[str, JsonValue]:
@@ -211,14 +217,15 @@ class Encoder:
         ``model`` and ``revision`` say where the model was found: two copies of one checkpoint differ in
         them alone. Loads the model and reads all weights, once.
         """
-        model = self._loaded()
         if self._fingerprint is None:
+            light = self._for_queries()
+            model = light or self._loaded()
             self._fingerprint = {
                 "model": self._name,
                 "revision": self._settings.revision,
                 "document_length": self._window(model),
                 "window_overlap": self._settings.window_overlap,
-                **describe(model),
+                **(describe(self._loaded()) if light is None else light.describe()),
             }
         return copy.deepcopy(self._fingerprint)
 
@@ -277,13 +284,26 @@ class Encoder:
             InvalidQueryError: as for :meth:`encode_queries`.
         """
         check_texts([text], "query", InvalidQueryError)
-        model = self._loaded()
+        light = self._for_queries()
+        model = light or self._loaded()
         [tokens] = model.tokenise([text], "query")
         _check_query_fits(text, len(tokens.ids), model.context)
-        return query_labels(model, text)
+        return query_labels(self._loaded(), text) if light is None else light.labels(text)
 
     def _encode_new_queries(self, texts: Sequence[str]) -> dict[str, Float32Array]:
-        model = self._loaded()
+        light = self._for_queries()
+        if light is not None and (self._token_model is None or self._token_model.is_on_cpu):
+            return self._encode_light(light, texts)
+        return self._encode_by_torch(self._loaded(), texts)
+
+    @staticmethod
+    def _encode_light(model: QueryModel, texts: Sequence[str]) -> dict[str, Float32Array]:
+        ids = [tokens.ids for tokens in model.tokenise(texts)]
+        for text, tokens in zip(texts, ids, strict=True):
+            _check_query_fits(text, len(tokens), model.context)
+        return dict(zip(texts, model.encode_ids(ids), strict=True))
+
+    def _encode_by_torch(self, model: TokenModel, texts: Sequence[str]) -> dict[str, Float32Array]:
         ids = {text: tokens.ids for text, tokens in zip(texts, model.tokenise(texts, "query"), strict=True)}
         for text in texts:
             _check_query_fits(text, len(ids[text]), model.context)
@@ -310,8 +330,23 @@ class Encoder:
                 progress("encode", done, total)
         return [encoded[i] for i in range(len(ids))]
 
-    def _window(self, model: TokenModel) -> int:
+    def _window(self, model: TokenModel | QueryModel) -> int:
         return self._settings.document_length or model.context
+
+    def _for_queries(self) -> QueryModel | None:
+        """The built-in model without torch, unless the settings ask for what only torch can do."""
+        settings = self._settings
+        if self._name != BUILTIN or settings.device not in (None, "cpu") or settings.query_length is not None:
+            return None
+        if self._query_model is None:
+            from colbert_rag.encoder.minilm.queries import QueryModel
+
+            with self._load_lock:
+                if self._query_model is None:
+                    model = QueryModel(settings.dim, local_files_only=settings.local_files_only)
+                    self._check_lengths(model.context)
+                    self._query_model = model
+        return self._query_model
 
     def _loaded(self) -> TokenModel:
         if self._token_model is None:
@@ -322,18 +357,21 @@ class Encoder:
 
     def _load(self) -> TokenModel:
         model = TokenModel(self._load_model(), self._settings.dim, self._settings.precision)
-        if self._window(model) > model.context:
+        self._check_lengths(model.context)
+        return model
+
+    def _check_lengths(self, context: int) -> None:
+        document_length, query_length = self._settings.document_length, self._settings.query_length
+        if document_length is not None and document_length > context:
             raise ModelUnsupportedError(
-                f"document_length={self._window(model):,} is more than the context of {self.name}, which is "
-                f"{model.context:,} tokens. Leave it out: longer documents are encoded in windows."
+                f"document_length={document_length:,} is more than the context of {self.name}, which is "
+                f"{context:,} tokens. Leave it out: longer documents are encoded in windows."
             )
-        query_length = self._settings.query_length
-        if query_length is not None and query_length > model.context:
+        if query_length is not None and query_length > context:
             raise ModelUnsupportedError(
-                f"query_length={query_length:,} is more than the context of {self.name}, which is {model.context:,} "
+                f"query_length={query_length:,} is more than the context of {self.name}, which is {context:,} "
                 f"tokens. Leave it out, or set at most that."
             )
-        return model
 
     def _load_model(self) -> MultiVectorEncoder:
         settings = self._settings

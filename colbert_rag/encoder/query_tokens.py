@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from colbert_rag.encoder.token_model import TokenModel
 from colbert_rag.encoder.tokenise import IdArray
 from colbert_rag.types import TokenLabel
 
-__all__ = ["query_labels"]
+__all__ = ["labels_of", "query_labels"]
 
 
 def query_labels(model: TokenModel, text: str) -> list[TokenLabel]:
@@ -31,7 +34,12 @@ def query_labels(model: TokenModel, text: str) -> list[TokenLabel]:
     spans = np.zeros((len(ids), 2), np.int32)
     spans[is_text] = tokens.spans
     names = model.model.tokenizer.convert_ids_to_tokens(ids[chosen].tolist())
-    return [_label(text, start, end, name) for (start, end), name in zip(spans[chosen].tolist(), names, strict=True)]
+    return labels_of(text, spans[chosen], names)
+
+
+def labels_of(text: str, spans: NDArray[np.int32], names: Sequence[str]) -> list[TokenLabel]:
+    """Label tokens by their characters ``(T, 2)`` without the blanks around them, and where they have none by name."""
+    return [_label(text, start, end, name) for (start, end), name in zip(spans.tolist(), names, strict=True)]
 
 
 def _expanded(model: TokenModel, ids: IdArray) -> tuple[IdArray, np.ndarray[tuple[int], np.dtype[np.bool_]]]:

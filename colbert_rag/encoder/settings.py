@@ -9,7 +9,7 @@ from numbers import Integral
 from colbert_rag.encoder.precision import PRECISIONS, Precision
 from colbert_rag.errors import InvalidDocumentError, InvalidQueryError, ModelUnsupportedError
 
-__all__ = ["EncoderSettings", "check_least", "check_texts"]
+__all__ = ["EncoderSettings", "check_least", "check_texts", "checked_dim"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,17 @@ def check_least(name: str, value: object, least: int) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
         raise ModelUnsupportedError(f"{name}={value!r} is not possible: at least {least} expected, a whole number.")
+
+
+def checked_dim(dim: int | None, full: int) -> int:
+    """The dimensions that are kept of a model that has ``full``.
+
+    Raises:
+        ModelUnsupportedError: more are asked for.
+    """
+    if dim is not None and not 1 <= dim <= full:
+        raise ModelUnsupportedError(f"dim={dim} is not possible: the model's vectors have {full} dimensions.")
+    return dim or full
 
 
 def check_texts(

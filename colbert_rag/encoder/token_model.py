@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from colbert_rag.encoder.fair_lock import FairLock
 from colbert_rag.encoder.loading import text_transformer
 from colbert_rag.encoder.precision import Precision, takes_bfloat16
+from colbert_rag.encoder.settings import checked_dim
 from colbert_rag.encoder.tokenise import IdArray, Tokeniser, Tokens, check_ids, table_size
 from colbert_rag.errors import ModelUnsupportedError
 from colbert_rag.types import Float32Array
@@ -48,12 +49,14 @@ class TokenModel:
         self._transformer = text_transformer(model)
         self._lock = FairLock()
         self._precision: Precision = precision
-        self._tokeniser = Tokeniser(model.tokenizer)
+        self._tokeniser = Tokeniser.of(model.tokenizer)
         self._n_embeddings = table_size(self._transformer)
         self._pad_id = _pad_id(model)
         self._has_token_types = self._check_tokeniser()
         self.context = _context(self._transformer)
-        self.dim = self._checked_dim(dim)
+        full = model.get_embedding_dimension()
+        assert full is not None
+        self.dim = checked_dim(dim, full)
 
     @property
     def model(self) -> MultiVectorEncoder:
@@ -173,13 +176,6 @@ class TokenModel:
                 "processor for images), so its token spans cannot be known. Use a text model."
             )
         return "token_type_ids" in theirs
-
-    def _checked_dim(self, dim: int | None) -> int:
-        full = self._model.get_embedding_dimension()
-        assert full is not None
-        if dim is not None and not 1 <= dim <= full:
-            raise ModelUnsupportedError(f"dim={dim} is not possible: the model's vectors have {full} dimensions.")
-        return dim or full
 
 
 def _pad_id(model: MultiVectorEncoder) -> int:

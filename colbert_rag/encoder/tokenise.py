@@ -13,7 +13,7 @@ from colbert_rag.errors import ModelUnsupportedError
 
 if TYPE_CHECKING:
     from sentence_transformers.base.modules import Transformer
-    from tokenizers import Encoding
+    from tokenizers import Encoding, Tokenizer
     from transformers import PreTrainedTokenizerBase
 
 __all__ = ["IdArray", "Tokeniser", "Tokens", "check_ids", "check_vocabulary", "table_size"]
@@ -42,19 +42,29 @@ class Tokens:
 
 
 class Tokeniser:
-    """A private copy of a fast tokenizer's backend that neither truncates nor pads.
+    """A fast tokenizer that neither truncates nor pads.
 
-    Truncation and padding are state of the backend, and sentence-transformers sets them on the
+    Truncation and padding are state of its backend, and sentence-transformers sets them on the
     shared one for each call: from two threads, documents come back cut to the query length.
 
     Args:
-        tokenizer: A tokenizer of transformers.
-
-    Raises:
-        ModelUnsupportedError: a slow tokenizer, which knows no character offsets, or one without a vocabulary.
+        backend: It is this object's own from here on.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, backend: Tokenizer) -> None:
+        self._backend = backend
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        is_special = np.asarray(self._backend.encode("a").special_tokens_mask, bool)
+        self._n_last = 0 if is_special.all() else _count_leading(is_special[::-1])
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> Tokeniser:
+        """With a copy of the backend of a tokenizer of transformers.
+
+        Raises:
+            ModelUnsupportedError: a slow tokenizer, which knows no character offsets, or one without a vocabulary.
+        """
         from tokenizers import Tokenizer
 
         backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -64,11 +74,7 @@ class Tokeniser:
                 f"tokenizer is needed. Save the model with a tokenizer.json (transformers.PreTrainedTokenizerFast)."
             )
         check_vocabulary(tokenizer)
-        self._backend: Tokenizer = Tokenizer.from_str(backend.to_str())
-        self._backend.no_truncation()
-        self._backend.no_padding()
-        is_special = np.asarray(self._backend.encode("a").special_tokens_mask, bool)
-        self._n_last = 0 if is_special.all() else _count_leading(is_special[::-1])
+        return cls(Tokenizer.from_str(backend.to_str()))
 
     def tokenise(self, texts: Sequence[str], prompt: str) -> list[Tokens]:
         """Tokenise ``prompt + text`` for each text, at full length."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from colbert_rag.kernels.activating import gelu
 from colbert_rag.kernels.dense import dot_scores, dot_table
 from colbert_rag.kernels.inverted import best_centroids, fill_lists, list_sizes, probe
 from colbert_rag.kernels.quantising import complete, round_each
@@ -16,6 +17,7 @@ __all__ = [
     "dot_scores",
     "dot_table",
     "fill_lists",
+    "gelu",
     "list_sizes",
     "make_ready",
     "probe",
@@ -33,6 +35,7 @@ _KERNELS = (
     dot_scores,
     dot_table,
     fill_lists,
+    gelu,
     list_sizes,
     probe,
     residual_scores,

@@ -19,6 +19,7 @@ __all__ = [
     "best_centroids",
     "dot_scores",
     "dot_table",
+    "gelu",
     "inverted_lists",
     "level_numbers",
     "pack_codes",
@@ -53,6 +54,15 @@ def dot_scores(query: Float32Array, vectors: Float32Array, starts: IntArray, end
 def dot_table(query: Float32Array, vectors: Float32Array) -> Float32Array:
     """Every vector with every query token: ``(Q, D)`` and ``(T, D)`` give ``(T, Q) float32``."""
     return vectors @ query.T
+
+
+def gelu(values: Float32Array) -> Float32Array:
+    """Each number times the normal distribution at it (arXiv 1606.08415, section 2), of any shape, in float32."""
+    from scipy.special import erf
+
+    wide = values.astype(np.float64)
+    units: Float32Array = (wide * 0.5 * (1 + erf(wide / np.sqrt(2)))).astype(np.float32)
+    return units
 
 
 def score_table(centroid_scores: Float32Array, reach: float, width: int) -> ByteArray:

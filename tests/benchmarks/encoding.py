@@ -1,11 +1,15 @@
 """Encoding: speed beside plain sentence-transformers, and the memory that documents of 8,192 tokens take.
 
     python tests/benchmarks/encoding.py FOLDER [FOLDER …] [--tokens 60000] [--rounds 3] [--memory] [--json FILE]
+    python tests/benchmarks/encoding.py FOLDER --questions [--rounds 3]
 
 The folders are collections in BEIR's layout. Documents of all of them that fit the built-in model's context are drawn
 at random up to --tokens and mixed; plain MultiVectorEncoder.encode_document would cut off longer ones. Both sides get
 the same model object and take turns; no speed is printed unless their vectors are the same. Tokens per second are
 medians; only their ratio means something on a machine that others use too.
+
+--questions takes the first 100 questions of the first folder instead, one by one and all together, in turns with
+MultiVectorEncoder.encode_query; ours does not use torch for them.
 
 --memory encodes 32 documents of 8,192 tokens into an index in a process of its own, searches it, and prints the most
 memory that the process held after each step.
@@ -30,6 +34,7 @@ from colbert_rag import Document, Encoder, Index
 from colbert_rag.readers import read_judged_corpus
 
 N_LONG, LONG = 32, 8_192
+N_QUESTIONS = 100
 
 
 def main() -> None:
@@ -38,7 +43,9 @@ def main() -> None:
         _hold_long_documents()
         return
     results = {}
-    if arguments.folders:
+    if arguments.questions:
+        results |= _questions(arguments.folders[0], arguments.rounds)
+    elif arguments.folders:
         results |= _speed(arguments.folders, arguments.tokens, arguments.rounds)
     if arguments.memory:
         command = [sys.executable, __file__, "--long-documents"]
@@ -53,6 +60,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("folders", type=Path, nargs="*")
     parser.add_argument("--tokens", type=int, default=60_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--questions", action="store_true")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--long-documents", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path)
@@ -93,6 +101,32 @@ def _speed(folders: list[Path], n_tokens: int, n_rounds: int) -> dict[str, objec
     }
 
 
+def _questions(folder: Path, n_rounds: int) -> dict[str, object]:
+    encoder = Encoder()
+    model = encoder._loaded().model
+    questions = list(read_judged_corpus(folder).queries.values())[:N_QUESTIONS]
+    # what is remembered is not encoded
+    engines = {
+        "ours": lambda texts: list(encoder._encode_new_queries(texts).values()),
+        "encode_query": lambda texts: [v.cpu().numpy() for v in model.encode_query(texts, show_progress_bar=False)],
+    }
+    answers = [run(questions) for run in engines.values()]
+    furthest = max(float(np.abs(a - b).max()) for a, b in zip(*answers, strict=True))
+    if furthest > 1e-4:
+        raise SystemExit(f"the vectors differ by {furthest}: no speed is printed")
+    results: dict[str, object] = {"questions": len(questions), "greatest difference": furthest}
+    for how, parts in {"one by one": [[q] for q in questions], f"{len(questions)} together": [questions]}.items():
+        seconds: dict[str, list[float]] = {name: [] for name in engines}
+        for _ in range(n_rounds):
+            for name, run in engines.items():
+                for part in parts:
+                    begin = time.perf_counter()
+                    run(part)
+                    seconds[name].append(time.perf_counter() - begin)
+        results |= {f"median ms, {how}, {name}": 1000 * statistics.median(seconds[name]) for name in engines}
+    return results
+
+
 def _mixed(folders: list[Path], n_tokens: int, encoder: Encoder) -> tuple[list[str], list[int]]:
     model = encoder._loaded()
     chosen: list[tuple[str, int]] = []
@@ -117,8 +151,9 @@ def _hold_long_documents() -> None:
     words = ["the", "of", "and", "in", "that", "he", "was", "for", "with", "his", "they", "have", "from"]
     documents = [Document(f"d{n}", " ".join(rng.choices(words, k=LONG - 2))) for n in range(N_LONG)]
     held = {}
-    with tempfile.TemporaryDirectory() as folder, Index.create(Path(folder) / "index") as index:
-        index.search("warm")
+    encoder = Encoder()
+    encoder.encode_documents(["warm"])
+    with tempfile.TemporaryDirectory() as folder, Index.create(Path(folder) / "index", encoder) as index:
         held["GiB with the model loaded"] = _gib()
         index.add(documents)
         held["GiB after 32 documents of 8,192 tokens"] = _gib()

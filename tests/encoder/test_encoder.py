@@ -9,7 +9,10 @@ import threading
 import numpy as np
 import pytest
 
+from colbert_rag import Document, Index
 from colbert_rag.encoder import Encoder
+from colbert_rag.encoder.query_cache import QueryCache
+from colbert_rag.encoder.token_model import TokenModel
 from colbert_rag.errors import InvalidDocumentError, InvalidQueryError, ModelNotFoundError, ModelUnsupportedError
 from colbert_rag.types import TextEncoder
 
@@ -64,6 +67,53 @@ def test_built_in_queries_equal_sentence_transformers(builtin):
     expected = builtin._loaded().model.encode_query(QUERIES, convert_to_numpy=True)
     for ours, theirs in zip(builtin.encode_queries(QUERIES), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+ASKING = """
+import sys
+from pathlib import Path
+from colbert_rag import Index, SearchConfig
+with Index.open(sys.argv[1]) as index:
+    [hit] = index.search("Where does the cat sleep?", 1)
+    index.explain("Where does the cat sleep?", k=1)
+    assert hit.id == "cat", hit
+heavy = {"torch", "transformers", "sentence_transformers"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_a_question_to_an_index_that_is_there_needs_no_torch(builtin, tmp_path):
+    with Index.create(tmp_path / "index", builtin) as index:
+        index.add([Document("cat", "The cat sleeps in the sun."), Document("dog", "The dog is awake.")])
+    subprocess.run([sys.executable, "-c", ASKING, str(tmp_path / "index")], check=True)
+
+
+def test_built_in_queries_go_where_documents_went_unless_that_is_the_cpu(builtin, monkeypatch):
+    encoder = Encoder()
+    calls = []
+    monkeypatch.setattr(
+        Encoder, "_encode_by_torch", lambda _, model, texts: calls.append(model) or dict.fromkeys(texts)
+    )
+    encoder._token_model = builtin._loaded()
+    [vectors] = encoder.encode_queries(["on the CPU"])
+    assert vectors.shape[1] == 128
+    assert calls == []
+    monkeypatch.setattr(TokenModel, "is_on_cpu", False)
+    monkeypatch.setattr(QueryCache, "put", lambda *_: None)
+    encoder.encode_queries(["elsewhere"])
+    assert calls == [encoder._token_model]
+
+
+@pytest.mark.parametrize("options", [{"device": "cuda:7"}, {"query_length": 16}])
+def test_what_only_torch_can_do_is_left_to_it(options):
+    assert Encoder(**options)._for_queries() is None
+
+
+def test_lengths_beyond_the_context_are_refused_by_queries_too():
+    with pytest.raises(ModelUnsupportedError, match="document_length=513 is more than the context of builtin"):
+        Encoder(document_length=513).encode_queries(["a question"])
+    with pytest.raises(InvalidQueryError, match="has 602 tokens, but the model takes 512 at once"):
+        Encoder().encode_queries(["word " * 600])
 
 
 @pytest.mark.parametrize("n_words", [1, 509, 510, 511, 1_298, 4_998])

@@ -10,7 +10,7 @@ from colbert_rag.errors import ModelUnsupportedError
 
 @pytest.fixture(scope="module")
 def tokeniser(tiny_tokenizer):
-    return Tokeniser(tiny_tokenizer)
+    return Tokeniser.of(tiny_tokenizer)
 
 
 def byte_level_tokeniser():
@@ -23,7 +23,7 @@ def byte_level_tokeniser():
     backend.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
     )
-    return Tokeniser(PreTrainedTokenizerFast(tokenizer_object=backend))
+    return Tokeniser.of(PreTrainedTokenizerFast(tokenizer_object=backend))
 
 
 def test_prefix_text_and_suffix_are_told_apart(tokeniser):
@@ -42,7 +42,7 @@ def test_text_that_looks_like_a_special_token_belongs_to_the_text(tokeniser):
 @pytest.mark.parametrize("n_words", [1, 70, 5_000])
 def test_nothing_is_truncated_whatever_others_did_to_the_shared_tokenizer(tiny_tokenizer, n_words):
     tiny_tokenizer(["a b c d e"], truncation=True, max_length=3, padding="max_length")
-    [tokens] = Tokeniser(tiny_tokenizer).tokenise(["the " * n_words], "")
+    [tokens] = Tokeniser.of(tiny_tokenizer).tokenise(["the " * n_words], "")
     assert len(tokens.ids) == n_words + 2
     assert tiny_tokenizer.backend_tokenizer.truncation["max_length"] == 3
 
@@ -85,7 +85,7 @@ def test_slow_tokenizer_is_refused():
         pass
 
     with pytest.raises(ModelUnsupportedError, match="SlowTokenizer, which gives no character offsets"):
-        Tokeniser(SlowTokenizer())
+        Tokeniser.of(SlowTokenizer())
 
 
 BYTE_LEVEL = byte_level_tokeniser()

@@ -10,6 +10,7 @@ import pytest
 from colbert_rag.codec.grid import BITS, grid
 from colbert_rag.kernels import cpu, reference
 from colbert_rag.kernels.compiling import Kernel
+from colbert_rag.kernels.gelu import gelu
 from colbert_rag.kernels.layout import LANES, WIDTH
 from colbert_rag.kernels.maxsim import blocked_query
 
@@ -219,6 +220,20 @@ def test_dot_table_equals_the_reference(unit_rows, mapped, dim):
     again = np.full_like(out, np.nan)
     cpu.dot_table(mapped(blocked_query(query)), mapped(vectors), again)
     np.testing.assert_array_equal(again, out)
+
+
+@pytest.mark.parametrize("shape", [(0,), (1,), (5, 7), (3, 1_000)])
+def test_gelu_equals_the_reference(rng, shape):
+    values = rng.normal(0, 3, shape).astype(np.float32)
+    found = values.copy()
+    gelu(found)
+    np.testing.assert_allclose(found, reference.gelu(values), rtol=0, atol=3e-7)
+
+
+def test_gelu_of_large_numbers_is_exact():
+    found = np.float32([8, -8, 1e3, -1e3, 3e38, -3e38, 0])
+    gelu(found)
+    assert found.tolist() == np.float32([8, 0, 1e3, 0, 3e38, 0, 0]).tolist()
 
 
 @pytest.mark.parametrize("n_query", QUERIES)
