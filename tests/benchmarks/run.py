@@ -22,10 +22,12 @@ from pathlib import Path
 
 from suite import results
 from suite.collection import Collection, grow, prepare
+from suite.picture import draw_growth
 from suite.registry import BENCHMARKS, Bench, Benchmark
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
+PICTURE = ROOT / "docs" / "growth.svg"
 PEERS = Path(__file__).with_name("peers.txt")
 LARGE_QUERIES = 50
 
@@ -41,7 +43,9 @@ def main() -> None:
         for benchmark in chosen:
             _measure(benchmark, given, run)
     if given.tables or given.results == results.FILE:
-        results.draw(PAGE, results.read(given.results))
+        rows = results.read(given.results)
+        results.draw(PAGE, rows)
+        draw_growth(PICTURE, rows)
 
 
 def _measure(benchmark: Benchmark, given: argparse.Namespace, run: results.Run) -> None:

@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ sys.path.append(str(Path(__file__).parent))
 
 from suite import collection as collections
 from suite.collection import FOUND, LOSS, NDCG, Collection, grow, prepare, store
+from suite.picture import TIME, TOKENS, draw_growth
 from suite.registry import BENCHMARKS, Bench, benchmark
 from suite.results import Bound, Result, Run, append, draw, read
 from suite.worker import Player, Worker, compare
@@ -309,3 +311,25 @@ def test_a_peer_is_refused_to_a_benchmark_that_did_not_ask_for_the_peers(small, 
     bench = Bench(small, None, Path(sys.executable), None, 1, 1, tmp_path)
     with pytest.raises(ValueError, match="needs"), bench.worker("fast-plaid"):
         pass
+
+
+def test_growth_is_drawn_from_its_newest_rows(tmp_path):
+    def rows(run, times):
+        for tokens, ms in times.items():
+            grown = Result("large", f"{tokens} tokens", 2, {FOUND: 0.97}, (), {TOKENS: tokens, TIME: ms})
+            yield from run.rows("growth", grown)
+
+    picture = tmp_path / "growth.svg"
+    draw_growth(picture, list(rows(RUN, {1e6: 3.0})))
+    assert not picture.exists()
+    draw_growth(picture, [*rows(RUN, {1e6: 9.0, 4e6: 99.0}), *rows(LATER, {1e6: 3.0, 4e6: 5.0, 16e6: 8.25})])
+    root = ElementTree.fromstring(picture.read_text())
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"3.0", "5.0", "8.2", "1 M", "4 M", "16 M"} <= set(texts)
+    assert "99.0" not in texts
+    line, *_ = (e for e in root.iter("{http://www.w3.org/2000/svg}polyline") if "stroke-dasharray" not in e.attrib)
+    places = [tuple(map(float, place.split(","))) for place in line.attrib["points"].split()]
+    # to the right and up, at equal steps where the sizes have equal ratios
+    assert [a < b for a, b in pairwise(x for x, _ in places)] == [True, True]
+    assert [a > b for a, b in pairwise(y for _, y in places)] == [True, True]
+    assert places[1][0] - places[0][0] == pytest.approx(places[2][0] - places[1][0], abs=0.2)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 from suite.collection import FOUND, LOSS
+from suite.picture import TOKENS
 from suite.registry import Bench, benchmark
 from suite.results import Bound, Result
 from suite.worker import Player, Worker, compare
@@ -77,7 +78,7 @@ def growth(bench: Bench) -> Iterator[Result]:
         players = []
         for n_tokens in sorted({size for size in _SIZES if size < bench.large.n_tokens} | {bench.large.n_tokens}):
             worker = stack.enter_context(bench.worker("ours", bench.large.first(n_tokens)))
-            sizes = {**worker.build(bits=4), **bytes_per_token(worker)}
+            sizes = {TOKENS: n_tokens, **worker.build(bits=4), **bytes_per_token(worker)}
             setting = f"4 bits, without passages, {n_tokens:,} token vectors"
             players.append(Player(worker, setting, _GROWTH, _NO_PASSAGES, sizes=sizes))
         yield from compare(players, bench.rounds)
