@@ -22,7 +22,7 @@ from colbert_rag.models import NO_MODEL, check_dim, check_model_is_there, check_
 from colbert_rag.search import Ranker
 from colbert_rag.search.device import check_device, ranker_for
 from colbert_rag.selection import CheckedFilter, Filter, checked_filter, selected_keys
-from colbert_rag.storage import Catalog, IndexSettings, Reading, create_catalog
+from colbert_rag.storage import Catalog, IndexSettings, Reading, create_catalog, index_folder
 from colbert_rag.types import (
     BackupReport,
     Document,
@@ -122,7 +122,7 @@ class Index:
             model=model_record(chosen),
             pool_factor=int(pool_factor),
         )
-        folder = Path(path).absolute()
+        folder = index_folder(path)
         create_catalog(folder, settings)
         return cls(folder, Catalog(folder, lock_timeout_s=lock_timeout_s), chosen, ranker)
 
@@ -157,7 +157,7 @@ class Index:
         """
         ranker = ranker_for(check_device(device))
         check_timeout(lock_timeout_s)
-        folder = Path(path).absolute()
+        folder = index_folder(path)
         catalog = Catalog(folder, read_only=read_only, lock_timeout_s=lock_timeout_s)
         try:
             settings = catalog.read(catalog.state).settings

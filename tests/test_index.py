@@ -967,3 +967,27 @@ def test_a_search_with_given_vectors_loads_nothing_that_makes_its_first_answer_l
     )
     output = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert output == f"{expected} []\n"
+
+
+def test_an_index_that_was_opened_through_a_link_stays_the_same_when_the_link_leads_elsewhere(tmp_path, encoder):
+    for version in ("v1", "v2"):
+        with Index.create(tmp_path / version, encoder) as index:
+            index.add([Document(f"{version}-{n}", f"text {n} of {version}") for n in range(2)])
+    link = tmp_path / "current"
+    link.symlink_to(tmp_path / "v1")
+    with Index.open(link, encoder) as index:
+        index.search("text")
+        link.unlink()
+        link.symlink_to(tmp_path / "v2")
+        inner = []
+
+        def ask_again(document):
+            inner.extend(hit.text for hit in index.search("text"))
+            return True
+
+        assert {hit.id for hit in index.search("text", filter=ask_again)} == {"v1-0", "v1-1"}
+        assert all(text.endswith("of v1") for text in inner)
+        index.add([Document("new", "text")])
+        assert sorted(index.ids()) == ["new", "v1-0", "v1-1"]
+    with Index.open(link, encoder) as index:
+        assert sorted(index.ids()) == ["v2-0", "v2-1"]

@@ -1,5 +1,6 @@
 """Keeping an index on disk: array files, segments, and the catalog that commits them."""
 
+from colbert_rag.storage.access import index_folder
 from colbert_rag.storage.catalog import Catalog, CatalogState
 from colbert_rag.storage.creating import create_catalog
 from colbert_rag.storage.files import remove_folder, sha256_of
@@ -26,6 +27,7 @@ __all__ = [
     "content_of",
     "create_catalog",
     "fresh_name",
+    "index_folder",
     "is_data_folder",
     "remove_folder",
     "sha256_of",

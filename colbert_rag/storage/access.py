@@ -11,7 +11,7 @@ from colbert_rag.errors import ReadOnlyIndexError
 from colbert_rag.storage.guards import has_only_name
 from colbert_rag.storage.system_errors import is_writable
 
-__all__ = ["CATALOG", "IMMUTABLE", "CatalogFiles", "access_mode", "may_write"]
+__all__ = ["CATALOG", "IMMUTABLE", "CatalogFiles", "access_mode", "index_folder", "may_write"]
 
 CATALOG = "catalog.sqlite"
 IMMUTABLE = "mode=ro&immutable=1"
@@ -40,7 +40,7 @@ class CatalogFiles:
         """As they are now; what is missing or cannot be looked at is as if it were empty."""
         path = folder / CATALOG
         catalog, log = _status(path), _status(path.with_name(path.name + "-wal"))
-        is_shared = path.with_name(path.name + "-shm").exists()
+        is_shared = _status(path.with_name(path.name + "-shm")) is not None
         return cls(_marks(catalog), 0 if log is None else log.st_size, is_shared)
 
     def stand(self, folder: Path) -> bool:
@@ -54,6 +54,15 @@ class CatalogFiles:
         now = CatalogFiles.of(folder)
         # where there is shared memory there are locks, until it goes
         return now.is_shared != self.is_shared or (not self.is_shared and now != self)
+
+
+def index_folder(path: str | Path) -> Path:
+    """The folder itself, behind whatever links lead to it now: they may lead elsewhere while an index is open."""
+    try:
+        return Path(path).resolve()
+    # of a link that leads to itself, which is refused later, with words
+    except (OSError, RuntimeError):
+        return Path(path).absolute()
 
 
 def _status(path: Path) -> os.stat_result | None:

@@ -11,6 +11,7 @@ import logging
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -28,10 +29,12 @@ from colbert_rag.errors import (
 )
 from colbert_rag.storage.access import CATALOG, CatalogFiles, may_write
 from colbert_rag.storage.connection import CatalogConnection, check_format, connect, sqlite_errors
+from colbert_rag.storage.forking import Identity, rests_at_forks
 from colbert_rag.storage.full_text_record import check_full_text_record
 from colbert_rag.storage.guards import check_files, check_pages, check_schema
 from colbert_rag.storage.reading import Reading
 from colbert_rag.storage.records import CodecRecord, FileRecord, IndexSettings, SegmentRecord
+from colbert_rag.storage.system_errors import read_errors
 from colbert_rag.storage.write_ahead_log import refuse_damaged_log
 from colbert_rag.storage.writing import Writing
 
@@ -43,6 +46,10 @@ _log = logging.getLogger(__name__)
 
 # a writer has opened, folded or closed the index each time; while it stays open there are locks
 _ATTEMPTS = 20
+
+# how long a try for the write lock waits, and whoever interrupts the process with it
+_TRY_S = 0.1
+_GUARD_S = 0.1
 
 # a larger write-ahead log is folded into the catalog right after the commit that made it large
 _MOST_LOG_BYTES = 4 << 20
@@ -113,6 +120,18 @@ def _fold_log(connection: sqlite3.Connection, wait_s: float) -> None:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
 
+def _end(connection: CatalogConnection) -> None:
+    """Roll back what was not committed, and close.
+
+    Closing alone rolls back no sooner than the last cursor is freed, which somebody may keep with a traceback.
+    """
+    try:
+        if connection.is_own and connection.in_transaction:
+            connection.execute("ROLLBACK")
+    finally:
+        connection.close()
+
+
 class Catalog:
     """Gives read and write transactions on one index folder; safe to use from many threads.
 
@@ -132,10 +151,13 @@ class Catalog:
         self._is_closed = False
         # number of a commit, and of its documents
         self._counted = (-1, 0)
-        if (folder / CATALOG).is_file():
-            # the log may be a link that leads elsewhere, or a pipe that never ends
-            check_files(folder / CATALOG)
-            refuse_damaged_log(folder / (CATALOG + "-wal"))
+        self._identity: Identity | None = None
+        rests_at_forks(self)
+        with read_errors(folder / CATALOG):
+            if (folder / CATALOG).is_file():
+                # the log may be a link that leads elsewhere, or a pipe that never ends
+                check_files(folder / CATALOG)
+                refuse_damaged_log(folder / (CATALOG + "-wal"))
         self.read(self._check)
 
     def _check(self, reading: Reading) -> None:
@@ -150,6 +172,18 @@ class Catalog:
         with self._guard:
             self._is_closed = True
             idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def rest(self) -> None:
+        """Close every idle connection; the next call opens one."""
+        # who forks while another thread holds the guard does not wait for it
+        if self.is_inherited or not self._guard.acquire(timeout=_GUARD_S):
+            return
+        try:
+            idle, self._idle = self._idle, []
+        finally:
+            self._guard.release()
         for connection in idle:
             connection.close()
 
@@ -214,10 +248,10 @@ class Catalog:
         if self.read_only or not may_write(self.folder):
             msg = f"{self.folder}: the index is open for reading only. Open it without read_only, with write access."
             raise ReadOnlyIndexError(msg)
-        connection = connect(self.folder, write=True, timeout_s=self.lock_timeout_s)
+        connection = connect(self.folder, write=True, timeout_s=_TRY_S, expected=self._identity)
         try:
             with sqlite_errors(self.folder):
-                connection.execute("BEGIN IMMEDIATE")
+                self._begin(connection)
                 writing = Writing(connection)
                 yield writing
                 writing.seal()
@@ -226,8 +260,19 @@ class Catalog:
             if size > _MOST_LOG_BYTES:
                 _fold_log(connection, _WAIT_FOR_READERS_S if size > _MUCH_LOG_BYTES else 0.0)
         finally:
-            # closing rolls back what was not committed
-            connection.close()
+            _end(connection)
+
+    def _begin(self, connection: CatalogConnection) -> None:
+        """Take the write lock, in short tries: SQLite waits without looking for an interrupt."""
+        end = time.monotonic() + self.lock_timeout_s
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as err:
+                if "locked" not in str(err) or time.monotonic() >= end:
+                    raise
+            else:
+                return
 
     def _log_bytes(self) -> int:
         log = self.folder / (CATALOG + "-wal")
@@ -235,7 +280,7 @@ class Catalog:
 
     def vacuum(self) -> None:
         """Give the space of deleted rows back to the file system; commits nothing."""
-        connection = connect(self.folder, write=True, timeout_s=self.lock_timeout_s)
+        connection = connect(self.folder, write=True, timeout_s=self.lock_timeout_s, expected=self._identity)
         try:
             with sqlite_errors(self.folder):
                 check_pages(connection, self.folder / CATALOG)
@@ -279,7 +324,10 @@ class Catalog:
         with self._guard:
             if self._idle:
                 return self._idle.pop()
-        return connect(self.folder, write=False, timeout_s=self.lock_timeout_s)
+        connection = connect(self.folder, write=False, timeout_s=self.lock_timeout_s, expected=self._identity)
+        if self._identity is None and connection.use is not None:
+            self._identity = connection.use.identity
+        return connection
 
     def _give_back(self, connection: CatalogConnection) -> None:
         if self.is_inherited:

@@ -22,8 +22,10 @@ from colbert_rag.errors import (
     UnsupportedFormatError,
 )
 from colbert_rag.storage.access import CATALOG, IMMUTABLE, access_mode, may_write
+from colbert_rag.storage.forking import Identity, Use, enter, leave
 from colbert_rag.storage.guards import check_files, check_only_name
 from colbert_rag.storage.schema import APPLICATION_ID, FORMAT_VERSION
+from colbert_rag.storage.system_errors import is_memory_there, read_errors
 
 __all__ = [
     "CATALOG",
@@ -61,12 +63,19 @@ class CatalogConnection(sqlite3.Connection):
 
     # a signal may end __init__ before its first line
     _process: int | None = None
+    use: Use | None = None
+    """What says that it is open."""
     is_immutable = False
     """Whether it takes no lock: what it sees is a commit only as long as nobody changes the files."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._process = os.getpid()
         super().__init__(*args, **options)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this process opened it, and is no child that was forked since."""
+        return self._process == os.getpid()
 
     def execute(self, *args: Any) -> sqlite3.Cursor:
         """As in ``sqlite3``."""
@@ -80,45 +89,80 @@ class CatalogConnection(sqlite3.Connection):
 
     def close(self) -> None:
         """As in ``sqlite3``; nothing in a forked child."""
-        if self._process == os.getpid():
+        if self.is_own:
             super().close()
+            leave(self.use)
 
     # the defaults outlive the module, which may be gone when the interpreter ends
     def __del__(
-        self, getpid: Any = os.getpid, keep: Any = ctypes.pythonapi.Py_IncRef, of: Any = ctypes.py_object
+        self,
+        getpid: Any = os.getpid,
+        keep: Any = ctypes.pythonapi.Py_IncRef,
+        of: Any = ctypes.py_object,
+        leave: Any = leave,
     ) -> None:
         if self._process not in (None, getpid()):
             keep(of(self))
+        else:
+            leave(self.use)
 
     def _check_process(self) -> None:
-        if self._process != os.getpid():
+        if not self.is_own:
             msg = "this index was opened before the process forked. Open it again in the child."
             raise IndexClosedError(msg)
 
 
-def connect(folder: Path, *, write: bool, timeout_s: float) -> CatalogConnection:
+def connect(folder: Path, *, write: bool, timeout_s: float, expected: Identity | None = None) -> CatalogConnection:
     """Open the catalog of an index; transactions are begun and ended by hand.
 
     Args:
         folder: The index folder.
         write: Whether changes are allowed.
         timeout_s: How long the beginning of a write waits for another writer.
+        expected: The file that it must be; None for any.
 
     Raises:
         IndexNotFoundError: there is no catalog in the folder.
+        IndexClosedError: another file lies there than the expected one, or this is a forked child and the parent was
+            using it.
         CorruptIndexError: the catalog is a link, or something else than a catalog of ours lies beside it.
+        StorageError: this user may not look at it.
         ReadOnlyIndexError: a crashed writer left a log that a folder without write access keeps us from replaying, or
             a write would change a catalog that another folder holds too.
     """
     path = folder / CATALOG
-    if not path.is_file():
-        msg = f"{folder}: no index here ({CATALOG} is missing). Create one with Index.create({str(folder)!r})."
-        raise IndexNotFoundError(msg)
-    check_files(path)
-    if write:
-        check_only_name(path)
-    mode = access_mode(folder)
-    with sqlite_errors(folder):
+    with read_errors(path):
+        if not path.is_file():
+            msg = f"{folder}: no index here ({CATALOG} is missing). Create one with Index.create({str(folder)!r})."
+            raise IndexNotFoundError(msg)
+        check_files(path)
+        if write:
+            check_only_name(path)
+        mode = access_mode(folder)
+        use = enter(path)
+    try:
+        if expected not in (None, use.identity):
+            msg = (
+                f"{folder}: another index lies here now than the one that was opened: it was replaced, or moved and "
+                f"made anew. Open it again with Index.open({str(folder)!r})."
+            )
+            raise IndexClosedError(msg)
+        connection = _opened(path, mode)
+    except BaseException:
+        leave(use)
+        raise
+    connection.use = use
+    try:
+        with sqlite_errors(folder):
+            _prepare(connection, timeout_s if write else None)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _opened(path: Path, mode: str) -> CatalogConnection:
+    with sqlite_errors(path.parent):
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?{mode}",
             uri=True,
@@ -127,26 +171,25 @@ def connect(folder: Path, *, write: bool, timeout_s: float) -> CatalogConnection
             check_same_thread=False,
             factory=CatalogConnection,
         )
-        try:
-            connection.is_immutable = mode == IMMUTABLE
-            # a catalog is untrusted: no functions with side effects from its schema, no odd reads past pages
-            connection.execute("PRAGMA trusted_schema = OFF")
-            connection.execute("PRAGMA cell_size_check = ON")
-            connection.execute("PRAGMA synchronous = FULL")
-            # macOS: through the cache of the disk, as synchronous is understood everywhere else
-            connection.execute("PRAGMA fullfsync = ON")
-            # filters compare without case as Python does; SQLite's lower() knows ASCII alone
-            connection.create_function("casefold", 1, str.casefold, deterministic=True)
-            if write:
-                # joins the users of the log, so that from here on only another writer is waited for
-                connection.execute("PRAGMA schema_version").fetchone()
-                connection.execute(f"PRAGMA busy_timeout = {int(timeout_s * 1000)}")
-            else:
-                connection.execute("PRAGMA query_only = ON")
-        except BaseException:
-            connection.close()
-            raise
+    connection.is_immutable = mode == IMMUTABLE
     return connection
+
+
+def _prepare(connection: CatalogConnection, write_timeout_s: float | None) -> None:
+    # a catalog is untrusted: no functions with side effects from its schema, no odd reads past pages
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    connection.execute("PRAGMA synchronous = FULL")
+    # macOS: through the cache of the disk, as synchronous is understood everywhere else
+    connection.execute("PRAGMA fullfsync = ON")
+    # filters compare without case as Python does; SQLite's lower() knows ASCII alone
+    connection.create_function("casefold", 1, str.casefold, deterministic=True)
+    if write_timeout_s is None:
+        connection.execute("PRAGMA query_only = ON")
+    else:
+        # joins the users of the log, so that from here on only another writer is waited for
+        connection.execute("PRAGMA schema_version").fetchone()
+        connection.execute(f"PRAGMA busy_timeout = {int(write_timeout_s * 1000)}")
 
 
 def check_format(connection: sqlite3.Connection, folder: Path) -> None:
@@ -181,6 +224,12 @@ def sqlite_errors(folder: Path) -> Iterator[None]:
     except UnicodeDecodeError as err:
         # of Python's module, which quotes a damaged schema in the words of its own errors
         msg = f"{folder / CATALOG}: malformed, with text that is no UTF-8. Run: colbert-rag verify {folder}"
+        raise CorruptIndexError(msg) from err
+    except MemoryError as err:
+        # SQLite's has no words
+        if err.args or not is_memory_there():
+            raise
+        msg = f"{folder / CATALOG}: SQLite asks for more memory than there can be. Run: colbert-rag verify {folder}"
         raise CorruptIndexError(msg) from err
     except sqlite3.DatabaseError as err:
         if isinstance(err, sqlite3.ProgrammingError):

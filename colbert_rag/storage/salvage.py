@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from colbert_rag.errors import CorruptIndexError, IndexNotFoundError, ReadOnlyIndexError, StorageError
 from colbert_rag.storage.access import IMMUTABLE
 from colbert_rag.storage.connection import CATALOG, check_format, sqlite_errors
+from colbert_rag.storage.forking import using
 from colbert_rag.storage.guards import SchemaRow, check_files, fresh_schema, schema_rows
 from colbert_rag.storage.reading import STATE_COLUMNS
 from colbert_rag.storage.records import CodecRecord, IndexSettings, SegmentRecord
@@ -55,18 +56,19 @@ def salvaging(folder: Path) -> Iterator[Salvage]:
         check_files(path)
         # reading only, SQLite leaves the catalog and its log as they are; without a log it makes no file at all
         mode = "mode=ro" if log.exists() and log.stat().st_size else IMMUTABLE
-    with _typed_errors(path):
-        opened = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None)
-    with closing(opened) as connection:
+    with using(path):
         with _typed_errors(path):
-            for pragma in _PRAGMAS:
-                connection.execute(f"PRAGMA {pragma}")
-            connection.execute("BEGIN")
-            found = schema_rows(connection)
-        check_format(connection, folder)
-        # what is no UTF-8 is no reason to stop: its checksum tells
-        connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
-        yield Salvage(connection, found & fresh_schema(), tuple(_lost_with(check_log(log))))
+            opened = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None)
+        with closing(opened) as connection:
+            with _typed_errors(path):
+                for pragma in _PRAGMAS:
+                    connection.execute(f"PRAGMA {pragma}")
+                connection.execute("BEGIN")
+                found = schema_rows(connection)
+            check_format(connection, folder)
+            # what is no UTF-8 is no reason to stop: its checksum tells
+            connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+            yield Salvage(connection, found & fresh_schema(), tuple(_lost_with(check_log(log))))
 
 
 @contextmanager

@@ -10,8 +10,19 @@ from pathlib import Path
 
 from colbert_rag.errors import ColbertRagError, ReadOnlyIndexError, StorageError
 
-__all__ = ["UnreadableError", "disk_errors", "is_writable", "not_read", "read_errors", "shortage", "unreadable"]
+__all__ = [
+    "UnreadableError",
+    "disk_errors",
+    "is_memory_there",
+    "is_writable",
+    "not_read",
+    "read_errors",
+    "shortage",
+    "unreadable",
+]
 
+# more than SQLite's own work on a sound catalog asks for at once
+_SOME_MEMORY = 64 << 20
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _SHORTAGES = {
     errno.EMFILE: "Too many files are open: close some or raise the limit (ulimit -n), and repeat.",
@@ -53,6 +64,15 @@ def read_errors(path: Path) -> Iterator[None]:
         raise
     except OSError as err:
         raise unreadable(path, err) or StorageError(f"{path}: {err}. Check that it is there, and repeat.") from err
+
+
+def is_memory_there() -> bool:
+    """Whether memory can be had: then who was refused some asked for too much, as SQLite does for damaged numbers."""
+    try:
+        bytearray(_SOME_MEMORY)
+    except MemoryError:
+        return False
+    return True
 
 
 def is_writable(path: Path) -> bool:

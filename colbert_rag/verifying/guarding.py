@@ -15,7 +15,7 @@ from colbert_rag.errors import (
     UnsupportedFormatError,
 )
 from colbert_rag.storage.connection import CATALOG
-from colbert_rag.storage.system_errors import shortage
+from colbert_rag.storage.system_errors import is_memory_there, shortage
 from colbert_rag.types import Progress
 
 __all__ = ["ProgressError", "damage_noted", "guarded"]
@@ -71,6 +71,11 @@ def damage_noted(problems: list[str], root: Path) -> Iterator[None]:
         problems.append(str(err))
     except ColbertRagError:
         raise
+    except MemoryError as err:
+        # SQLite's has no words
+        if err.args or not is_memory_there():
+            raise
+        problems.append(f"{CATALOG}: SQLite asks for more memory than there can be, as it does for damaged numbers")
     except _DAMAGE as err:
         if isinstance(err, sqlite3.OperationalError) and "locked" in str(err):
             msg = f"{root / CATALOG}: another process is recovering the catalog after a crash. Wait for it and repeat."

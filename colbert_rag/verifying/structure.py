@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -11,8 +10,10 @@ from pathlib import Path
 from colbert_rag.errors import CorruptIndexError, IndexNotFoundError
 from colbert_rag.storage.access import CATALOG, access_mode, may_write
 from colbert_rag.storage.connection import check_format
+from colbert_rag.storage.forking import using
 from colbert_rag.storage.full_text_record import check_full_text_record
 from colbert_rag.storage.guards import check_files, check_schema, has_only_name, work_bounded
+from colbert_rag.storage.system_errors import read_errors
 
 __all__ = ["LOG", "check_catalog_file", "check_tables", "check_write_version", "page_problems", "reading_catalog"]
 
@@ -27,12 +28,16 @@ def check_catalog_file(root: Path) -> None:
     Raises:
         IndexNotFoundError: there is no catalog.
         CorruptIndexError: a link or a device in its place.
+        StorageError: this user may not look at it.
     """
     path = root / CATALOG
-    if not os.path.lexists(path):
-        msg = f"{root}: no index here ({CATALOG} is missing)."
-        raise IndexNotFoundError(msg)
-    check_files(path)
+    with read_errors(path):
+        try:
+            path.lstat()
+        except (FileNotFoundError, NotADirectoryError) as err:
+            msg = f"{root}: no index here ({CATALOG} is missing)."
+            raise IndexNotFoundError(msg) from err
+        check_files(path)
 
 
 @contextmanager
@@ -43,7 +48,10 @@ def reading_catalog(root: Path) -> Iterator[sqlite3.Connection]:
     # whoever may write folds the log in when the last one closes, and a log that a killed writer left is evidence
     mode = "mode=ro" if log.exists() and log.stat().st_size else access_mode(root)
     uri = f"{(root / CATALOG).absolute().as_uri()}?{mode}"
-    with closing(sqlite3.connect(uri, uri=True, timeout=_TIMEOUT_S, isolation_level=None)) as connection:
+    with (
+        using(root / CATALOG),
+        closing(sqlite3.connect(uri, uri=True, timeout=_TIMEOUT_S, isolation_level=None)) as connection,
+    ):
         # a row that is no text must be read to be named
         connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
         connection.execute("PRAGMA trusted_schema = OFF")
@@ -78,7 +86,10 @@ def check_write_version(root: Path) -> None:
     if not may_write(root) or not has_only_name(path):
         return
     uri = f"{path.absolute().as_uri()}?mode=rw"
-    with closing(sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None)) as connection:
+    with (
+        using(path),
+        closing(sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None)) as connection,
+    ):
         try:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("ROLLBACK")

@@ -13,9 +13,10 @@ from multiprocessing import get_context
 import pytest
 from children import fork, join
 
-from colbert_rag import Document, Index
+from colbert_rag import Document, Index, restore_index
 from colbert_rag.errors import IndexClosedError
 from colbert_rag.testing import HashEncoder
+from colbert_rag.verifying import verify_folder
 
 ENCODER = HashEncoder(dim=8)
 TEXT = "amber birch cedar"
@@ -222,6 +223,97 @@ print(len(index), index.verify().problems, len(index.search("text", 1_000)))
             assert reading.count() == 3
         assert_whole(index, 3)
         index.close()
+
+
+OTHER = """
+import sys
+sys.path[:0] = {paths!r}
+from colbert_rag import Document, Index
+from colbert_rag.testing import HashEncoder
+with Index.open({path!r}, HashEncoder(dim=8)) as index:
+    index.add([Document(sys.argv[1], "text")])
+"""
+
+
+def add_in_another_program(path, document_id):
+    script = OTHER.format(paths=sys.path, path=str(path))
+    subprocess.run([sys.executable, "-c", script, document_id], check=True, timeout=120)
+
+
+@pytest.mark.usefixtures("needs_fork")
+class TestIndexOpenedAgainInTheChild:
+    """SQLite in the child would take the parent's locks for its own."""
+
+    def test_it_has_locks_of_its_own_when_the_parent_is_done(self, tmp_path):
+        """Without them the parent, as the last user that anybody knows of, takes the log away from under the child."""
+        index = make(tmp_path / "index")
+        assert len(found(index)) == 3
+        is_closed, tell = os.pipe()
+        is_open, tell_open = os.pipe()
+
+        def child():
+            with Index.open(index.path, ENCODER) as again:
+                assert len(again) == 3
+                os.write(tell_open, b"x")
+                os.read(is_closed, 1)
+                for n in range(5):
+                    add_in_another_program(index.path, f"other{n}")
+                    assert again.get(f"other{n}") is not None
+                    again.add([Document(f"child{n}", TEXT)])
+                assert_whole(again, 13)
+
+        process = fork(child)
+        # so that reading ends with the child, whatever it came to
+        os.close(tell_open)
+        os.read(is_open, 1)
+        index.close()
+        os.write(tell, b"x")
+        assert join(process) == [0]
+        with Index.open(index.path, ENCODER) as again:
+            assert_whole(again, 13)
+
+    def test_its_write_lock_keeps_other_programs_out(self, tmp_path):
+        index = make(tmp_path / "index")
+        script = OTHER.format(paths=sys.path, path=str(index.path)).replace("dim=8)", "dim=8), lock_timeout_s=0", 1)
+
+        def child():
+            def documents():
+                yield Document("slow", TEXT)
+                done = subprocess.run(
+                    [sys.executable, "-c", script, "b"], capture_output=True, text=True, timeout=120, check=False
+                )
+                assert "IndexLockedError" in done.stderr
+
+            with Index.open(index.path, ENCODER) as again:
+                again.add(documents())
+
+        assert join(fork(child)) == [0]
+        assert_whole(index, 4)
+        index.close()
+
+    @pytest.mark.parametrize("call", ["open", "verify", "restore"])
+    def test_what_another_thread_was_using_at_the_fork_is_refused_with_words(self, tmp_path, call):
+        index = make(tmp_path / "index")
+        calls = {
+            "open": lambda: Index.open(index.path, ENCODER),
+            "verify": lambda: verify_folder(index.path),
+            "restore": lambda: restore_index(index.path, tmp_path / "restored", ENCODER),
+        }
+
+        def child():
+            with pytest.raises(IndexClosedError, match=r"another thread was using this index.*spawn"):
+                calls[call]()
+
+        def in_use(documents):
+            for document in documents:
+                yield document
+                assert join(fork(child)) == [0]
+
+        index.add(in_use([Document("new", TEXT)]))
+        assert_whole(index, 4)
+        index.close()
+        # it is over when the call is
+        assert join(fork(lambda: Index.open(index.path, ENCODER).close())) == [0]
 
 
 def test_an_index_goes_to_spawned_processes_and_works_there(tmp_path):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
+from pathlib import Path
 
 import pytest
-from children import fork, join
+from children import fork, join, running
 
 from colbert_rag import Document, Index
-from colbert_rag.errors import ReadOnlyIndexError
+from colbert_rag.errors import ReadOnlyIndexError, StorageError
 from colbert_rag.testing import HashEncoder
+from colbert_rag.verifying import verify_folder
 
 ENCODER = HashEncoder(dim=8)
 NOBODY = 65_534
@@ -89,9 +92,21 @@ class TestAnotherUsersFolder:
         assert content(open_folder) == before
 
     def test_an_index_that_its_owner_has_open_is_read_up_to_the_newest_commit(self, open_folder, warm):
-        with make(open_folder / "index") as index:
-            index.add([Document("another", "text", {"n": 20})])
+        make(open_folder / "index").close()
+        is_open, tell = os.pipe()
+
+        def own():
+            with Index.open(open_folder / "index", ENCODER) as index:
+                index.add([Document("another", "text", {"n": 20})])
+                os.write(tell, b"x")
+                signal.pause()
+
+        with running(own):
+            # so that reading ends with the owner, whatever it came to
+            os.close(tell)
+            os.read(is_open, 1)
             names = content(open_folder).keys()
+            assert Path("index/catalog.sqlite-wal") in names
             as_nobody(warm, lambda: assert_readable(open_folder / "index", 21))
             as_nobody(warm, lambda: assert_refused(open_folder / "index"))
             assert content(open_folder).keys() == names
@@ -115,6 +130,21 @@ class TestAnotherUsersFolder:
 
         as_nobody(warm, read)
         assert content(open_folder) == before
+
+    @pytest.mark.parametrize("closed", ["the index", "the folder above it"])
+    def test_what_this_user_may_not_look_at_is_refused_with_words(self, open_folder, warm, closed):
+        above = open_folder / "above"
+        make(above / "index").close()
+        (above / "index" if closed == "the index" else above).chmod(0o644)
+
+        def look():
+            calls = (Index.open, Index.open_or_create, verify_folder)
+            for call in calls:
+                with pytest.raises(StorageError, match=r"catalog\.sqlite: cannot be read.*Check the permissions"):
+                    call(above / "index")
+
+        as_nobody(warm, look)
+        above.chmod(0o755)
 
 
 @pytest.fixture

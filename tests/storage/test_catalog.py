@@ -3,8 +3,12 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
+import signal
 import sqlite3
+import sys
 import threading
+import time
 from contextlib import closing
 
 import pytest
@@ -295,3 +299,39 @@ def test_documents_are_counted_by_what_the_segments_hold_without_the_deleted(cat
         pytest.raises(CorruptIndexError, match="4 of 3 documents are d"),
     ):
         other.read(other.count)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_an_interrupt_ends_the_wait_for_another_writer(folder, catalog):
+    with closing(sqlite3.connect(folder / "catalog.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        waiting = Catalog(folder, lock_timeout_s=60)
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        begin = time.monotonic()
+        with pytest.raises(KeyboardInterrupt), waiting.writing():
+            pass
+        assert time.monotonic() - begin < 30
+        waiting.close()
+
+
+def test_a_writer_waits_no_longer_than_it_was_told(folder, catalog):
+    with closing(sqlite3.connect(folder / "catalog.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        waiting = Catalog(folder, lock_timeout_s=0.4)
+        begin = time.monotonic()
+        with pytest.raises(IndexLockedError, match="larger lock_timeout_s"), waiting.writing():
+            pass
+        assert time.monotonic() - begin >= 0.4
+        waiting.close()
+
+
+def test_another_catalog_in_its_place_is_refused_and_never_mixed_with_the_one_that_was_opened(folder, catalog):
+    with catalog.reading():
+        shutil.copytree(folder, folder.with_name("other"))
+        folder.rename(folder.with_name("moved"))
+        folder.with_name("other").rename(folder)
+        # the connection of before is in use, so this needs another
+        with pytest.raises(IndexClosedError, match=r"another index lies here now.*Open it again"), catalog.reading():
+            pass
+        with pytest.raises(IndexClosedError, match="another index lies here now"), catalog.writing():
+            pass

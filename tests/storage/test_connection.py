@@ -249,3 +249,8 @@ def test_the_words_for_python_3_10_are_those_of_sqlite(folder):
     with pytest.raises(sqlite3.OperationalError) as caught:
         sqlite3.connect(folder / "nowhere" / "catalog.sqlite")
     assert _WORDS[str(caught.value)] == caught.value.sqlite_errorname == "SQLITE_CANTOPEN"
+
+
+def test_a_name_that_no_file_can_have_is_refused_with_words(tmp_path):
+    with pytest.raises(StorageError, match="cannot be read"):
+        Catalog(tmp_path / ("a" * 300))

@@ -31,6 +31,7 @@ _POWER = ("tests/crash/test_power_loss.py::test_any_loss_of_what_was_not_synced_
 _RANGES = ("tests/storage/test_segment.py::test_numbers_out_of_range_are_corrupt",)
 _COPIES = "tests/crash/test_copies.py"
 _COPY_POWER = (f"{_COPIES}::test_any_loss_of_power_leaves_a_whole_copy_or_none",)
+_FORKING = "tests/concurrency/test_forking.py"
 _REPORT = "tests/verifying/test_report.py"
 
 
@@ -423,5 +424,32 @@ SAFEGUARDS = (
         "        check_full_text_record(reading.connection, self.folder / CATALOG)\n",
         "",
         ("tests/hostile/test_database.py::test_a_full_text_index_that_is_not_ours_is_refused",),
+    ),
+    Safeguard(
+        "idle connections are closed before a fork",
+        f"{_STORAGE}/forking.py",
+        "            keeper.rest()\n",
+        "            pass\n",
+        (f"{_FORKING}::TestIndexOpenedAgainInTheChild::test_it_has_locks_of_its_own_when_the_parent_is_done",),
+    ),
+    Safeguard(
+        "what was in use at a fork stays closed to the child",
+        f"{_STORAGE}/forking.py",
+        "    _inherited.update(use.identity for use in _in_use.values())\n",
+        "",
+        (
+            f"{_FORKING}::TestIndexOpenedAgainInTheChild"
+            "::test_what_another_thread_was_using_at_the_fork_is_refused_with_words",
+        ),
+    ),
+    Safeguard(
+        "another catalog in the place of the one that was opened is refused",
+        f"{_STORAGE}/connection.py",
+        "        if expected not in (None, use.identity):\n",
+        "        if False:\n",
+        (
+            "tests/storage/test_catalog.py"
+            "::test_another_catalog_in_its_place_is_refused_and_never_mixed_with_the_one_that_was_opened",
+        ),
     ),
 )

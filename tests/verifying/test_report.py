@@ -458,9 +458,27 @@ def test_a_full_temporary_folder_and_memory_are_no_damage(path, monkeypatch, err
         raise error
 
     monkeypatch.setattr("colbert_rag.verifying.report.word_problems", fails)
+    monkeypatch.setattr("colbert_rag.verifying.guarding.is_memory_there", lambda: False)
     with pytest.raises(kind) as caught:
         verify_folder(path)
     assert kind is MemoryError or str(path / "catalog.sqlite") in str(caught.value)
+
+
+def test_numbers_that_ask_for_more_memory_than_there_can_be_are_damage(path):
+    """SQLite says of them that there is no memory."""
+    with closing(sqlite3.connect(path / "catalog.sqlite", isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        pages = connection.execute("SELECT id, CAST(block AS BLOB) FROM fulltext_data WHERE id > 10").fetchall()
+        number, block = next((number, bytearray(block)) for number, block in pages if b"alpha" in block)
+        # behind "alpha0" and the key of its first document: how long the list of its places is
+        at = block.find(b"alpha") + len("alpha") + 2
+        block[at : at + 5] = b"\x87\xff\xff\xff\x7e"
+        connection.execute("UPDATE fulltext_data SET block = ? WHERE id = ?", (bytes(block), number))
+    assert problems(path) != ()
+    with Index.open(path, small_index.encoder()) as index:
+        for mode in ("bm25", "hybrid"):
+            with pytest.raises(CorruptIndexError, match="colbert-rag verify"):
+                index.search("alpha0", mode=mode)
 
 
 def compact(path):

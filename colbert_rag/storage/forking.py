@@ -1,0 +1,99 @@
+"""What a fork must not carry over: a child has its parent's memory and none of its locks.
+
+SQLite keeps a table of the databases that a process has open and of the locks that it holds on them. A child inherits
+the table, and a connection that it opens of its own takes those locks for granted, though only the parent has them
+(sqlite.org/howtocorrupt.html, section 2.6). So what is idle is closed before every fork, which empties the table, and a
+catalog that was in use by some other call of the process stays closed to the child.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from colbert_rag.errors import IndexClosedError
+
+__all__ = ["Identity", "Resting", "Use", "enter", "leave", "rests_at_forks", "using"]
+
+Identity: TypeAlias = tuple[int, int]
+"""Device and inode of a file."""
+
+
+class Use:
+    """That a connection to a file is open, or about to be."""
+
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
+
+
+class Resting(Protocol):
+    """What keeps connections that nobody uses."""
+
+    def rest(self) -> None:
+        """Close them."""
+
+
+# of the whole process, as SQLite's table is; each is changed and copied in one step that no other thread can divide
+_keepers: dict[int, weakref.ref[Resting]] = {}
+_in_use: dict[int, Use] = {}
+_inherited: set[Identity] = set()
+
+
+def rests_at_forks(keeper: Resting) -> None:
+    """Let it rest before every fork, until it is freed."""
+    number = id(keeper)
+    _keepers[number] = weakref.ref(keeper, lambda _: _keepers.pop(number, None))
+
+
+def enter(path: Path) -> Use:
+    """Say that a connection to a database will be opened.
+
+    Raises:
+        IndexClosedError: a call of the parent had it open when this process was forked.
+        OSError: there is no such file, or it cannot be looked at.
+    """
+    status = path.stat()
+    use = Use((status.st_dev, status.st_ino))
+    if use.identity in _inherited:
+        msg = (
+            f"{path}: another thread was using this index when the process was forked, so no lock of SQLite's holds in "
+            "the child. Fork while no call runs, or start processes by spawn: multiprocessing.get_context('spawn')."
+        )
+        raise IndexClosedError(msg)
+    _in_use[id(use)] = use
+    return use
+
+
+def leave(use: Use | None) -> None:
+    """Say that the connection is closed; twice is as good as once."""
+    _in_use.pop(id(use), None)
+
+
+@contextmanager
+def using(path: Path) -> Iterator[None]:
+    """:func:`enter` and :func:`leave` around a block."""
+    use = enter(path)
+    try:
+        yield
+    finally:
+        leave(use)
+
+
+def _before() -> None:
+    for reference in list(_keepers.values()):
+        keeper = reference()
+        if keeper is not None:
+            keeper.rest()
+
+
+def _after_in_child() -> None:
+    _inherited.update(use.identity for use in _in_use.values())
+    _in_use.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before, after_in_child=_after_in_child)
