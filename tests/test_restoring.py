@@ -12,6 +12,7 @@ from contextlib import closing
 from functools import cache
 
 import pytest
+from hostile_index import HostileIndex
 from index_bytes import index_bytes
 
 from colbert_rag import (
@@ -25,6 +26,8 @@ from colbert_rag import (
     ModelNotFoundError,
     restore_index,
 )
+from colbert_rag.storage.copying import copy_file
+from colbert_rag.storage.system_errors import UnreadableError
 from colbert_rag.testing import HashEncoder
 
 PAGE_BYTES = 16_384
@@ -167,6 +170,38 @@ def test_documents_of_a_damaged_segment_are_encoded_anew(damaged, fast_folder, d
     assert report.lost == ()
     [problem] = report.problems
     assert folder.name in problem
+
+
+def test_documents_of_a_segment_of_holes_are_encoded_anew_and_no_hole_is_copied(damaged, monkeypatch):
+    hostile = HostileIndex(damaged, damaged.parent)
+    hollow, size = hostile.segment, 128 << 20
+    n_documents = len(hostile.array("doc_keys", "int64"))
+    hostile.hollow("spans", size)
+    if (hollow / "spans.npy").stat().st_blocks * 512 >= 1 << 20:
+        pytest.skip("this file system has no holes")
+    copied = []
+    monkeypatch.setattr("colbert_rag.restoring.copy_file", lambda *files: copied.append(files[1]) or copy_file(*files))
+    steps = []
+    report = restore_index(damaged, damaged.with_name("restored"), ENCODER, progress=lambda *step: steps.append(step))
+    assert {path.parent.name for path in copied} == {path.name for path in damaged.glob("*-*") if path != hollow}
+    assert [done for stage, done, _ in steps if stage == "copy"][-1] > size
+    assert (report.kept + report.encoded, report.lost) == (len(LIVE), ())
+    assert 0 < report.encoded <= n_documents
+    [problem] = report.problems
+    assert re.search(rf"{hollow.name}: .* of them on the disk; the largest is spans\.npy", problem)
+
+
+def test_a_folder_that_the_disk_does_not_give_is_damage_like_any_other(damaged, monkeypatch):
+    first = segments(damaged)[0]
+
+    def fails(folder, records):
+        if folder == first:
+            raise UnreadableError(f"{folder}: cannot be read (Input/output error)")
+
+    monkeypatch.setattr("colbert_rag.restoring.check_recorded", fails)
+    report = restored(damaged)
+    assert (report.encoded > 0, report.lost) == (True, ())
+    assert report.problems == (f"{first}: cannot be read (Input/output error)",)
 
 
 def test_without_its_codec_every_document_of_a_compressed_index_is_encoded_anew(originals, fast_folder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -96,6 +97,11 @@ class HostileIndex:
     def edit_segment(self, edit: Callable[[dict[str, Any]], None]) -> None:
         """Change the record of the first segment."""
         self._edit("segments", "record", "WHERE name = (SELECT min(name) FROM segments)", edit)
+
+    def hollow(self, name: str, size: int) -> None:
+        """An array file of the first segment that grows to a size by a hole, which its record knows of."""
+        os.truncate(self.segment / f"{name}.npy", size)
+        self.edit_segment(lambda record: record["files"][name].update(size=size))
 
     def edit_settings(self, edit: Callable[[dict[str, Any]], None]) -> None:
         """Change the settings."""

@@ -323,17 +323,29 @@ SAFEGUARDS = (
     Safeguard(
         "a backup holds its files open",
         "colbert_rag/backup.py",
-        "opened.enter_context(open_file(root, folder, record)))\n            for folder, record in state.files\n"
-        "        ]\n        files.push(opened.pop_all())\n",
-        "opened.enter_context(open_file(root, folder, record)))\n            for folder, record in state.files\n"
-        "        ]\n",
+        "        files.push(opened.pop_all())\n",
+        "",
         ("tests/test_backup.py::test_files_that_a_merge_removes_meanwhile_are_in_the_backup",),
+    ),
+    Safeguard(
+        "a backup copies no holes",
+        "colbert_rag/backup.py",
+        "        _check_filled(root, pinned)\n",
+        "",
+        ("tests/test_backup.py::test_a_file_of_holes_is_refused_by_its_name_before_anything_is_copied",),
+    ),
+    Safeguard(
+        "a restore copies no holes",
+        "colbert_rag/restoring.py",
+        "                check_recorded(self._old / record.name, record.files.values())\n",
+        "                pass\n",
+        ("tests/test_restoring.py::test_documents_of_a_segment_of_holes_are_encoded_anew_and_no_hole_is_copied",),
     ),
     Safeguard(
         "nothing is overwritten by a backup",
         f"{_STORAGE}/copying.py",
-        "    if os.path.lexists(target):\n",
-        "    if False:\n",
+        "def _refuse_existing(target: Path) -> None:\n    if os.path.lexists(target):\n",
+        "def _refuse_existing(target: Path) -> None:\n    if False:\n",
         (
             "tests/test_backup.py::test_nothing_is_overwritten",
             "tests/storage/test_copying.py::test_a_name_that_was_taken_meanwhile_is_not_taken_away",
