@@ -239,6 +239,31 @@ def test_a_changed_byte_of_a_text_loses_that_document_alone(damaged):
     assert restored(damaged).lost == ("d30",)
 
 
+NO_TEXT = {"no UTF-8": "CAST(x'ff' || id AS TEXT)", "half a character": "CAST(x'eda080' || id AS TEXT)"}
+
+
+@pytest.mark.parametrize("kind", NO_TEXT)
+@pytest.mark.parametrize("column", ["heading", "text", "metadata", "extra"])
+def test_documents_that_hold_what_is_no_text_are_lost_whatever_their_checksum_says(damaged, kind, column):
+    value = NO_TEXT[kind].replace("id", column)
+    HostileIndex(damaged, damaged.parent).sql(f"UPDATE content SET {column} = {value} WHERE key IN (31, 33)")
+    assert restored(damaged).lost == ("d30", "d32")
+
+
+@pytest.mark.parametrize("kind", NO_TEXT)
+def test_documents_whose_ids_are_no_text_are_counted(damaged, kind):
+    HostileIndex(damaged, damaged.parent).sql(f"UPDATE documents SET id = {NO_TEXT[kind]} WHERE key IN (31, 33)")
+    report = restore_index(damaged, damaged.with_name("restored"), ENCODER)
+    assert (report.kept, report.lost, report.n_lost) == (len(LIVE) - 2, (), 2)
+
+
+def test_documents_whose_ids_are_of_several_types_are_counted(damaged):
+    ids = "CASE key WHEN 31 THEN 5 WHEN 33 THEN CAST(id AS BLOB) ELSE id END"
+    HostileIndex(damaged, damaged.parent).loosely("documents", f"UPDATE documents SET id = {ids}")
+    report = restore_index(damaged, damaged.with_name("restored"), ENCODER)
+    assert (report.kept, report.lost, report.n_lost) == (len(LIVE) - 2, (), 2)
+
+
 @pytest.mark.parametrize("name", ["documents", "sqlite_autoindex_documents_1", "documents_by_ref"])
 def test_ids_and_sources_are_kept_twice_and_either_copy_is_enough(damaged, name):
     overwrite_page(damaged, root_page(damaged, name))

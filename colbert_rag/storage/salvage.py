@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import stat
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -161,10 +161,10 @@ class Salvage:
         keys = {*texts, *candidates}
         for key in keys - self._rows.keys():
             self._rows |= self._scan("documents", "SELECT key, id, ref_id FROM documents WHERE key = ?", key)[0]
-        found: dict[int, str | None] = dict.fromkeys(keys)
-        if keys - self._rows.keys():
-            found |= {key: document_id for key, (document_id, _) in self._indexed.items()}
-        return found | {key: row[0] for key, row in self._rows.items()}
+        found = _texts(self._rows)
+        if keys - found.keys():
+            found = _texts(self._indexed) | found
+        return dict.fromkeys(keys | self._rows.keys()) | found
 
     @cached_property
     def _indexed(self) -> dict[int, _Row]:
@@ -224,7 +224,23 @@ class Salvage:
             self.problems.append(problem)
 
 
+def _texts(rows: Mapping[int, _Row]) -> dict[int, str]:
+    """Ids by key, of the rows whose id is text."""
+    return {key: row[0] for key, row in rows.items() if _is_text(row[0])}
+
+
 def _is_sound(key: int, row: _Row, content: Sequence[Any], checksum: object) -> bool:
     parts = (*row, *content)
-    is_text = all(part is None or isinstance(part, str) for part in parts)
+    is_text = all(part is None or _is_text(part) for part in parts)
     return is_text and content_checksum(key, *parts) == checksum
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is text of ours; what is no UTF-8 was read as lone surrogates, which no text of ours holds."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

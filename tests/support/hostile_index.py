@@ -140,10 +140,14 @@ class HostileIndex:
 
     def write(self, table: str, column: str, value: Any) -> None:
         """Any value in a column of every row, whatever type the table wants."""
+        self.loosely(table, f"UPDATE {table} SET {column} = ?", value)
+
+    def loosely(self, table: str, *statements: Any) -> None:
+        """Run one statement with its values on a table that takes any type meanwhile."""
         declared = self._column(f"SELECT sql FROM sqlite_master WHERE name = '{table}'")[0]
         loose = re.sub(r"\b(?:TEXT|ANY|INTEGER(?! PRIMARY KEY))\b|NOT NULL", "", declared)
         self._declare(table, loose.replace(" STRICT, ", " ").replace(" STRICT", ""))
-        self.sql(f"UPDATE {table} SET {column} = ?", value)
+        self.sql(*statements)
         self._declare(table, declared)
         self.seal()
 

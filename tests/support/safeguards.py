@@ -423,6 +423,23 @@ SAFEGUARDS = (
         ("tests/storage/test_salvage.py::test_a_document_of_which_anything_was_changed_is_not_given",),
     ),
     Safeguard(
+        "a restored document is text",
+        f"{_STORAGE}/salvage.py",
+        "    is_text = all(part is None or _is_text(part) for part in parts)\n",
+        "    is_text = all(part is None or isinstance(part, str) for part in parts)\n",
+        (
+            "tests/storage/test_salvage.py::"
+            "test_a_document_that_holds_what_is_no_text_is_not_given_whatever_its_checksum_says",
+        ),
+    ),
+    Safeguard(
+        "a lost document is named by text",
+        f"{_STORAGE}/salvage.py",
+        " if _is_text(row[0])}",
+        "}",
+        ("tests/storage/test_salvage.py::test_an_id_that_is_no_text_is_no_id",),
+    ),
+    Safeguard(
         "only vectors whose digest holds are restored",
         "colbert_rag/restoring.py",
         "                if digest != file.sha256:\n",
