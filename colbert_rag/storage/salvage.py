@@ -16,7 +16,7 @@ from colbert_rag.errors import CorruptIndexError, IndexNotFoundError, ReadOnlyIn
 from colbert_rag.storage.access import IMMUTABLE
 from colbert_rag.storage.connection import CATALOG, check_format, sqlite_errors
 from colbert_rag.storage.guards import SchemaRow, check_files, fresh_schema, schema_rows
-from colbert_rag.storage.reading import STATE_COLUMNS
+from colbert_rag.storage.reading import MOST_RECORD, STATE_COLUMNS
 from colbert_rag.storage.records import CodecRecord, IndexSettings, SegmentRecord
 from colbert_rag.storage.rows import content_checksum, document_of, keys_checksum, row_checksum
 from colbert_rag.storage.system_errors import read_errors
@@ -140,8 +140,12 @@ class Salvage:
     def segments(self) -> list[SegmentRecord]:
         """The segments whose records can be read."""
         rows = self._both_ways("segments", "SELECT name, record FROM segments ORDER BY name ASC")
-        found = (self._parsed(f"the record of {name}", record, SegmentRecord) for name, (record,) in rows.items())
-        return [record for record in found if record is not None]
+        found: dict[str, SegmentRecord] = {}
+        for name, (row,) in rows.items():
+            record = self._parsed(f"the record of {name}", row, SegmentRecord)
+            if record is not None and found.setdefault(record.name, record) is not record:
+                self._note(f"{record.name}: two records of one segment; the first is taken")
+        return list(found.values())
 
     def tombstones(self) -> set[int]:
         """Keys of deleted documents, as far as they can be read."""
@@ -191,6 +195,9 @@ class Salvage:
             return None
 
     def _parsed(self, what: str, record: object, kind: type[M]) -> M | None:
+        if isinstance(record, str) and len(record) > MOST_RECORD:
+            self._note(f"{what} takes more than {MOST_RECORD:,} characters of JSON")
+            return None
         try:
             return None if record is None else kind.model_validate_json(str(record))
         except ValidationError:

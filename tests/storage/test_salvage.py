@@ -119,6 +119,24 @@ def test_a_state_of_which_anything_was_changed_is_not_believed(folder, column):
         assert any("state" in problem for problem in salvage.problems)
 
 
+def test_of_two_records_of_one_segment_the_first_is_taken(folder):
+    with salvaging(folder) as salvage:
+        [expected] = salvage.segments()
+    HostileIndex(folder, folder.parent).sql("INSERT INTO segments SELECT name || '0', record FROM segments")
+    with salvaging(folder) as salvage:
+        assert salvage.segments() == [expected]
+        assert salvage.problems == [f"catalog.sqlite: {expected.name}: two records of one segment; the first is taken"]
+
+
+def test_a_record_of_megabytes_is_not_parsed(folder):
+    hostile = HostileIndex(folder, folder.parent)
+    hostile.edit_settings(lambda record: record["model"].update(more=["x" * 1_000] * 1_100))
+    with salvaging(folder) as salvage:
+        assert salvage.settings() is None
+        [problem] = salvage.problems
+        assert "settings takes more than 1,048,576 characters of JSON" in problem
+
+
 def test_a_view_in_the_place_of_a_table_is_not_read(folder):
     change(folder, "DROP TABLE tombstones")
     endless = "WITH RECURSIVE n(key) AS (SELECT 1 UNION ALL SELECT key + 1 FROM n) SELECT key FROM n"

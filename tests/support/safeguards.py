@@ -440,6 +440,13 @@ SAFEGUARDS = (
         ("tests/storage/test_salvage.py::test_an_id_that_is_no_text_is_no_id",),
     ),
     Safeguard(
+        "a record of megabytes is not parsed by a restore",
+        f"{_STORAGE}/salvage.py",
+        "        if isinstance(record, str) and len(record) > MOST_RECORD:\n",
+        "        if False:\n",
+        ("tests/storage/test_salvage.py::test_a_record_of_megabytes_is_not_parsed",),
+    ),
+    Safeguard(
         "only vectors whose digest holds are restored",
         "colbert_rag/restoring.py",
         "                if digest != file.sha256:\n",
