@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
@@ -11,6 +12,7 @@ from colbert_rag.errors import CorruptIndexError, IndexExistsError
 from colbert_rag.storage import Catalog, CatalogState, Reading
 from colbert_rag.storage.copying import appearing_folder, copy_catalog, copy_file, open_file
 from colbert_rag.storage.files import make_folder, sync_folder
+from colbert_rag.storage.holes import check_filled
 from colbert_rag.types import BackupReport, Progress
 from colbert_rag.verifying import verify_folder
 
@@ -24,7 +26,7 @@ def backup_index(root: Path, catalog: Catalog, target: Path, progress: Progress)
 
     Raises:
         IndexExistsError: there is something under the target's name, or it lies inside the index.
-        CorruptIndexError: the index is damaged; nothing appears.
+        CorruptIndexError: the index is damaged, or its files are mostly holes; nothing appears.
         StorageError: the copy cannot be written.
     """
     if target.resolve().is_relative_to(root.resolve()):
@@ -62,8 +64,22 @@ def _pin(root: Path, state: CatalogState, files: ExitStack) -> _Pinned:
             (Path(folder, record.name), opened.enter_context(open_file(root, folder, record)))
             for folder, record in state.files
         ]
+        _check_filled(root, pinned)
         files.push(opened.pop_all())
     return pinned
+
+
+def _check_filled(root: Path, pinned: _Pinned) -> None:
+    """Refuse what verify finds hollow before it is copied: the holes would be zeros of the copy's disk.
+
+    Raises:
+        CorruptIndexError: naming the folder and its largest file.
+    """
+    statuses: dict[Path, dict[Path, os.stat_result]] = {}
+    for place, file in pinned:
+        statuses.setdefault(root / place.parent, {})[root / place] = os.fstat(file.fileno())
+    for folder, found in statuses.items():
+        check_filled(folder, found)
 
 
 def _copy_files(pinned: _Pinned, building: Path, progress: Progress) -> None:

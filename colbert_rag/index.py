@@ -227,8 +227,8 @@ class Index:
                 if model == NO_MODEL:
                     msg = f"{self._path}: this index takes vectors only; use add_vectors and search_vectors."
                     raise ModelMismatchError(msg)
-                found = encoder_for(None, model)
                 check_model_is_there(self._path, model)
+                found = encoder_for(None, model)
                 check_same_model(self._path, model, found)
                 self._encoder = found
             return self._encoder

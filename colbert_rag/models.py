@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from colbert_rag.errors import ModelMismatchError, ModelNotFoundError
+from colbert_rag.errors import ColbertRagError, ModelMismatchError, ModelNotFoundError
 from colbert_rag.types import JsonValue, TextEncoder
 
 __all__ = ["NO_MODEL", "check_dim", "check_model_is_there", "check_same_model", "encoder_for", "model_record"]
@@ -17,6 +17,11 @@ NO_MODEL: dict[str, JsonValue] = {"model": None}
 """What an index that takes vectors only remembers."""
 
 MOST_DIMENSIONS = 1024
+
+# the longest path on Linux; names on the hub, of branches and of tags are much shorter
+_LONGEST_NAME = 4_096
+
+_PASS_IT = "Open the index with its encoder, or with the name of its model: Index.open(path, 'model')."
 
 _ENCODER_PARTS = ("dim", "fingerprint", "encode_documents", "encode_queries")
 
@@ -45,9 +50,19 @@ def encoder_for(encoder: object | None, record: Mapping[str, JsonValue] | None =
         raise ModelMismatchError(msg)
     from colbert_rag.encoder import Encoder
 
-    if encoder is None and record is not None:
+    if encoder is not None or record is None:
+        return Encoder(encoder)
+    try:
         return Encoder.from_fingerprint(record)
-    return Encoder(encoder)
+    except ColbertRagError:
+        raise
+    except (OSError, ValueError) as err:
+        # a record is untrusted input: its name may be one that no system looks for
+        msg = (
+            f"the index remembers its model as {str(record.get('model'))!r:.200}, which cannot be looked for: "
+            f"{err!s:.200}. {_PASS_IT}"
+        )
+        raise ModelNotFoundError(msg) from err
 
 
 def check_dim(encoder: TextEncoder) -> int:
@@ -77,16 +92,38 @@ def model_record(encoder: TextEncoder | None) -> dict[str, JsonValue]:
 
 
 def check_model_is_there(folder: Path, record: Mapping[str, JsonValue]) -> None:
-    """Refuse to look for a model in a folder that is gone.
+    """Refuse to look for a model in a folder that is gone, or by a name that cannot be one.
 
     Raises:
-        ModelNotFoundError: the index remembers its model by a folder, which is not there.
+        ModelNotFoundError: the index remembers its model by a folder, which is not there, or by a name or a revision
+            that no model has.
     """
+    for field in ("model", "revision"):
+        _check_name(folder, field, record.get(field))
     place = Path(str(record.get("model")))
-    if place.is_absolute() and not place.exists():
+    try:
+        # of a relative one too: a name that is too long is refused here, where the index is known
+        is_gone = not place.exists() and place.is_absolute()
+    except (OSError, ValueError) as err:
+        msg = (
+            f"{folder}: the index was built with the model in {str(place)!r:.200}, which cannot be looked for: "
+            f"{err!s:.200}. {_PASS_IT}"
+        )
+        raise ModelNotFoundError(msg) from err
+    if is_gone:
         msg = (
             f"{folder}: the index was built with the model in {place}, which is not there. If it was moved, name its "
             f"new place: Index.open(path, 'folder')."
+        )
+        raise ModelNotFoundError(msg)
+
+
+def _check_name(folder: Path, field: str, name: JsonValue) -> None:
+    if name is not None and (not isinstance(name, str) or len(name) > _LONGEST_NAME):
+        found = f"{len(name):,} characters" if isinstance(name, str) else type(name).__name__
+        msg = (
+            f"{folder}: the index remembers the {field} that it was built with as {found}; expected a text of at most "
+            f"{_LONGEST_NAME:,} characters. {_PASS_IT}"
         )
         raise ModelNotFoundError(msg)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from colbert_rag.search import column_shape, open_codec
 from colbert_rag.storage import Catalog, CodecRecord, FileRecord, Segment, SegmentRecord, create_catalog
 from colbert_rag.storage.copying import appearing_folder, copy_file, open_file
 from colbert_rag.storage.files import make_folder, remove_folder, sha256_of, sync_folder
+from colbert_rag.storage.mapping import check_recorded
 from colbert_rag.storage.salvage import Salvage, salvaging
 from colbert_rag.storage.system_errors import UnreadableError, read_errors
 from colbert_rag.types import (
@@ -209,12 +210,15 @@ class _Rescue:
         """Copy the files of a folder.
 
         Raises:
-            CorruptIndexError: one of them is not what was committed.
+            CorruptIndexError: one of them is not what was committed, or they are mostly holes.
         """
         folder = self._new / record.name
         make_folder(folder)
         end = self._copied + _size(record)
         try:
+            # before the first byte: copied, the holes would be zeros of the new disk
+            with _damage():
+                check_recorded(self._old / record.name, record.files.values())
             for file in record.files.values():
                 for size in self._copy_file(record.name, file):
                     self._tell_copied(self._copied + size)
@@ -228,12 +232,8 @@ class _Rescue:
         sync_folder(folder)
 
     def _copy_file(self, folder: str, record: FileRecord) -> Iterator[int]:
-        try:
-            with open_file(self._old, folder, record) as opened:
-                yield from copy_file(opened, self._new / folder / record.name)
-        except UnreadableError as err:
-            # a disk that does not give what it holds is damage like any other here
-            raise CorruptIndexError(str(err)) from err
+        with _damage(), open_file(self._old, folder, record) as opened:
+            yield from copy_file(opened, self._new / folder / record.name)
 
     def _tell_copied(self, done: int) -> None:
         self._copied = done
@@ -278,6 +278,15 @@ class _Rescue:
         named = tuple(sorted(document_id for document_id in self._lost if document_id is not None))
         uncounted = self._salvage.uncounted
         return RestoreReport(str(path), len(self._kept), encoded, named, len(self._lost), problems, uncounted)
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    """A disk that does not give what it holds is damage like any other here."""
+    try:
+        yield
+    except UnreadableError as err:
+        raise CorruptIndexError(str(err)) from err
 
 
 def _size(record: SegmentRecord | CodecRecord) -> int:

@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from hostile_index import HostileIndex
 from index_bytes import index_bytes
 
 from colbert_rag import CorruptIndexError, Document, Index, IndexExistsError
@@ -202,6 +203,18 @@ def test_a_file_that_is_not_the_committed_one_stops_a_backup_at_once(index, fast
         (fast_folder / "elsewhere").write_bytes(content)
         path.symlink_to(fast_folder / "elsewhere")
     assert_refused(index, fast_folder / "copy", r"spans\.npy")
+
+
+def test_a_file_of_holes_is_refused_by_its_name_before_anything_is_copied(index, fast_folder):
+    hostile = HostileIndex(index.path, fast_folder)
+    hostile.hollow("spans", 128 << 20)
+    if (hostile.segment / "spans.npy").stat().st_blocks * 512 >= 1 << 20:
+        pytest.skip("this file system has no holes")
+    stages = []
+    with pytest.raises(CorruptIndexError, match=r"segment-.* of them on the disk; the largest is spans\.npy"):
+        index.backup(fast_folder / "copy", progress=lambda stage, done, total: stages.append(stage))
+    assert stages == []
+    assert names_beside(fast_folder / "copy") == {"index"}
 
 
 @pytest.mark.parametrize("stage", ["catalog", "copy", "verify"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from colbert_rag import Encoder, Index, ModelMismatchError, ModelNotFoundError, Reranker
+from colbert_rag import Document, Encoder, Index, ModelMismatchError, ModelNotFoundError, Reranker, restore_index
 from colbert_rag.models import NO_MODEL, check_model_is_there, check_same_model, encoder_for, model_record
 from colbert_rag.testing import HashEncoder
 
@@ -110,3 +110,47 @@ def test_a_model_folder_that_was_moved_is_told_with_what_helps(tmp_path):
         check_model_is_there(Path("x"), {"model": str(tmp_path / "gone")})
     for present in ({"model": str(tmp_path)}, {"model": "some/model"}, {"model": "builtin"}, {}):
         check_model_is_there(Path("x"), present)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"model": "/" + "a" * 300},
+        {"model": "/" + "a" * 5_000},
+        {"model": "a" * 300},
+        {"model": "a/" * 2_049},
+        {"model": 5},
+        {"model": "some/model", "revision": "a" * 4_097},
+        {"model": "some/model", "revision": 5},
+    ],
+    ids=["a long folder", "a longer folder", "a long name", "many parts", "a number", "a long revision", "revision 5"],
+)
+def test_a_name_that_no_model_has_is_not_looked_for(record):
+    with pytest.raises(ModelNotFoundError, match=r"^x: .*Index.open\(path, 'model'\)") as caught:
+        check_model_is_there(Path("x"), record)
+    assert len(str(caught.value)) < 1_000
+
+
+@pytest.mark.parametrize("name", ["/" + "a" * 300, "a" * 300, "~\0"], ids=["a folder", "a name", "a NUL"])
+def test_a_remembered_name_that_the_system_refuses_is_a_model_that_was_not_found(name):
+    with pytest.raises(ModelNotFoundError, match=r"cannot be looked for: .*Index.open\(path, 'model'\)") as caught:
+        encoder_for(None, {"model": name})
+    assert len(str(caught.value)) < 1_000
+
+
+@pytest.mark.parametrize(
+    "named",
+    [{"model": "/" + "a" * 5_000}, {"model": "a" * 300}, {"model": "some/model", "revision": "a" * 100_000}],
+    ids=["a folder", "a name", "a revision"],
+)
+def test_an_index_that_remembers_a_name_that_no_model_has_says_what_to_do(tmp_path, named):
+    with Index.create(tmp_path / "index", Fingerprinted(FINGERPRINT | named)) as index:
+        index.add([Document("a", "alpha")])
+    with Index.open(tmp_path / "index") as index:
+        for ask in (lambda: index.encoder, lambda: index.search("alpha")):
+            with pytest.raises(ModelNotFoundError, match=r"index: the index .*Index.open\(path, 'model'\)"):
+                ask()
+    for path in (tmp_path / "index").glob("segment-*/spans.npy"):
+        path.unlink()
+    with pytest.raises(ModelNotFoundError, match=r"index: the index"):
+        restore_index(tmp_path / "index", tmp_path / "restored")

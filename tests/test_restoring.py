@@ -12,6 +12,7 @@ from contextlib import closing
 from functools import cache
 
 import pytest
+from hostile_index import HostileIndex
 from index_bytes import index_bytes
 
 from colbert_rag import (
@@ -25,6 +26,8 @@ from colbert_rag import (
     ModelNotFoundError,
     restore_index,
 )
+from colbert_rag.storage.copying import copy_file
+from colbert_rag.storage.system_errors import UnreadableError
 from colbert_rag.testing import HashEncoder
 
 PAGE_BYTES = 16_384
@@ -169,6 +172,38 @@ def test_documents_of_a_damaged_segment_are_encoded_anew(damaged, fast_folder, d
     assert folder.name in problem
 
 
+def test_documents_of_a_segment_of_holes_are_encoded_anew_and_no_hole_is_copied(damaged, monkeypatch):
+    hostile = HostileIndex(damaged, damaged.parent)
+    hollow, size = hostile.segment, 128 << 20
+    n_documents = len(hostile.array("doc_keys", "int64"))
+    hostile.hollow("spans", size)
+    if (hollow / "spans.npy").stat().st_blocks * 512 >= 1 << 20:
+        pytest.skip("this file system has no holes")
+    copied = []
+    monkeypatch.setattr("colbert_rag.restoring.copy_file", lambda *files: copied.append(files[1]) or copy_file(*files))
+    steps = []
+    report = restore_index(damaged, damaged.with_name("restored"), ENCODER, progress=lambda *step: steps.append(step))
+    assert {path.parent.name for path in copied} == {path.name for path in damaged.glob("*-*") if path != hollow}
+    assert [done for stage, done, _ in steps if stage == "copy"][-1] > size
+    assert (report.kept + report.encoded, report.lost) == (len(LIVE), ())
+    assert 0 < report.encoded <= n_documents
+    [problem] = report.problems
+    assert re.search(rf"{hollow.name}: .* of them on the disk; the largest is spans\.npy", problem)
+
+
+def test_a_folder_that_the_disk_does_not_give_is_damage_like_any_other(damaged, monkeypatch):
+    first = segments(damaged)[0]
+
+    def fails(folder, records):
+        if folder == first:
+            raise UnreadableError(f"{folder}: cannot be read (Input/output error)")
+
+    monkeypatch.setattr("colbert_rag.restoring.check_recorded", fails)
+    report = restored(damaged)
+    assert (report.encoded > 0, report.lost) == (True, ())
+    assert report.problems == (f"{first}: cannot be read (Input/output error)",)
+
+
 def test_without_its_codec_every_document_of_a_compressed_index_is_encoded_anew(originals, fast_folder):
     damaged = shutil.copytree(originals["compressed"], fast_folder / "damaged")
     flip(next(damaged.glob("codec-*/rotation.npy")))
@@ -202,6 +237,31 @@ def test_a_changed_byte_of_a_text_loses_that_document_alone(damaged):
     assert data.count(b"n30 river amber") == 1
     path.write_bytes(data.replace(b"n30 river amber", b"n30 rixer amber"))
     assert restored(damaged).lost == ("d30",)
+
+
+NO_TEXT = {"no UTF-8": "CAST(x'ff' || id AS TEXT)", "half a character": "CAST(x'eda080' || id AS TEXT)"}
+
+
+@pytest.mark.parametrize("kind", NO_TEXT)
+@pytest.mark.parametrize("column", ["heading", "text", "metadata", "extra"])
+def test_documents_that_hold_what_is_no_text_are_lost_whatever_their_checksum_says(damaged, kind, column):
+    value = NO_TEXT[kind].replace("id", column)
+    HostileIndex(damaged, damaged.parent).sql(f"UPDATE content SET {column} = {value} WHERE key IN (31, 33)")
+    assert restored(damaged).lost == ("d30", "d32")
+
+
+@pytest.mark.parametrize("kind", NO_TEXT)
+def test_documents_whose_ids_are_no_text_are_counted(damaged, kind):
+    HostileIndex(damaged, damaged.parent).sql(f"UPDATE documents SET id = {NO_TEXT[kind]} WHERE key IN (31, 33)")
+    report = restore_index(damaged, damaged.with_name("restored"), ENCODER)
+    assert (report.kept, report.lost, report.n_lost) == (len(LIVE) - 2, (), 2)
+
+
+def test_documents_whose_ids_are_of_several_types_are_counted(damaged):
+    ids = "CASE key WHEN 31 THEN 5 WHEN 33 THEN CAST(id AS BLOB) ELSE id END"
+    HostileIndex(damaged, damaged.parent).loosely("documents", f"UPDATE documents SET id = {ids}")
+    report = restore_index(damaged, damaged.with_name("restored"), ENCODER)
+    assert (report.kept, report.lost, report.n_lost) == (len(LIVE) - 2, (), 2)
 
 
 @pytest.mark.parametrize("name", ["documents", "sqlite_autoindex_documents_1", "documents_by_ref"])

@@ -103,8 +103,13 @@ def copy_file(file: BinaryIO, target: Path) -> Iterator[int]:
     """Copy an open file to a new one and make it durable; yields the bytes done by each step.
 
     Raises:
+        CorruptIndexError: the copy is there already, so the catalog names its file twice.
         StorageError: the file cannot be read, or the copy not be written.
     """
+    # nobody else writes to a folder that is about to appear
+    if os.path.lexists(target):
+        msg = f"{target.parent.name}/{target.name}: the catalog names it twice. Restore the index from a backup."
+        raise CorruptIndexError(msg)
     with disk_errors(target):
         copy = target.open("xb")
     try:

@@ -20,7 +20,8 @@ def check_filled(folder: Path, files: Mapping[Path, os.stat_result]) -> None:
     """Refuse files that claim terabytes and hold nothing: whoever reads them would never come to an end.
 
     Raises:
-        CorruptIndexError: they are larger than 64 MiB together and less than a 64th of that is on the disk.
+        CorruptIndexError: they are larger than 64 MiB together and less than a 64th of that is on the disk; naming the
+            largest.
     """
     size = sum(status.st_size for status in files.values())
     # Windows does not say; a file system that counts nothing at all says 0
@@ -29,7 +30,11 @@ def check_filled(folder: Path, files: Mapping[Path, os.stat_result]) -> None:
         # ZFS counts a block only when it has written it, seconds after it promised to
         on_disk = max(on_disk, sum(_data_bytes(path) for path, status in files.items() if stat.S_ISREG(status.st_mode)))
     if size > _MOST_HOLES and 0 < on_disk * 64 < size:
-        msg = f"{folder}: {size:,} bytes in files, {on_disk:,} of them on the disk. Restore the index from a backup."
+        largest = max(files, key=lambda path: files[path].st_size)
+        msg = (
+            f"{folder}: {size:,} bytes in files, {on_disk:,} of them on the disk; the largest is {largest.name}. "
+            f"Restore the index from a backup."
+        )
         raise CorruptIndexError(msg)
 
 

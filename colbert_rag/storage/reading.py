@@ -23,14 +23,14 @@ from colbert_rag.storage.rows import (
 )
 from colbert_rag.types import Document
 
-__all__ = ["STATE_COLUMNS", "Reading", "whole_number"]
+__all__ = ["MOST_RECORD", "STATE_COLUMNS", "Reading", "whole_number"]
 
 # SQLite binds 32,766 values at most; smaller statements are cached better
 _BATCH = 500
 # a document without content must not be left out, but be found damaged
 _DOCUMENTS = "documents d LEFT JOIN content c ON c.key = d.key"
-# JSON takes many times its length when it is parsed; ours has some thousand characters
-_MOST_RECORD = 1 << 20
+MOST_RECORD = 1 << 20
+"""Characters of a record's JSON, which takes many times its length when it is parsed; ours have some thousand."""
 # each is worth reading by itself when the segments' rows are damaged, so their checksum is one of them
 STATE_COLUMNS = "settings, codec, commits, next_key, tombstones, segments"
 _CHECKED = f"c.checksum, {CONTENT_COLUMNS}"
@@ -69,8 +69,8 @@ class Reading:
             msg = f"{CATALOG}: the state and the segment records differ from what was committed (crc32)."
             raise CorruptIndexError(f"{msg} Restore the index from a backup.")
         records = [record for _, record in segments]
-        if any(len(record) > _MOST_RECORD for record in (*row[:2], *records) if isinstance(record, str)):
-            msg = f"a record takes more than {_MOST_RECORD:,} characters of JSON. Restore the index from a backup."
+        if any(len(record) > MOST_RECORD for record in (*row[:2], *records) if isinstance(record, str)):
+            msg = f"a record takes more than {MOST_RECORD:,} characters of JSON. Restore the index from a backup."
             raise CorruptIndexError(msg)
         return (row[0], row[1], row[2]), records
 

@@ -35,7 +35,7 @@ class CodecRecord(_Record):
 
     name: CodecName
     n_centroids: Annotated[int, Field(ge=1, le=2**18)]
-    trained_on: Count
+    trained_on: Annotated[int, Field(ge=1, le=2**48)]
     files: dict[Name, FileRecord]
     on_trellis: bool = False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import stat
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from colbert_rag.storage.access import IMMUTABLE
 from colbert_rag.storage.connection import CATALOG, check_format, sqlite_errors
 from colbert_rag.storage.forking import using
 from colbert_rag.storage.guards import SchemaRow, check_files, fresh_schema, schema_rows
-from colbert_rag.storage.reading import STATE_COLUMNS
+from colbert_rag.storage.reading import MOST_RECORD, STATE_COLUMNS
 from colbert_rag.storage.records import CodecRecord, IndexSettings, SegmentRecord
 from colbert_rag.storage.rows import content_checksum, document_of, keys_checksum, row_checksum
 from colbert_rag.storage.system_errors import read_errors
@@ -142,8 +142,12 @@ class Salvage:
     def segments(self) -> list[SegmentRecord]:
         """The segments whose records can be read."""
         rows = self._both_ways("segments", "SELECT name, record FROM segments ORDER BY name ASC")
-        found = (self._parsed(f"the record of {name}", record, SegmentRecord) for name, (record,) in rows.items())
-        return [record for record in found if record is not None]
+        found: dict[str, SegmentRecord] = {}
+        for name, (row,) in rows.items():
+            record = self._parsed(f"the record of {name}", row, SegmentRecord)
+            if record is not None and found.setdefault(record.name, record) is not record:
+                self._note(f"{record.name}: two records of one segment; the first is taken")
+        return list(found.values())
 
     def tombstones(self) -> set[int]:
         """Keys of deleted documents, as far as they can be read."""
@@ -163,10 +167,10 @@ class Salvage:
         keys = {*texts, *candidates}
         for key in keys - self._rows.keys():
             self._rows |= self._scan("documents", "SELECT key, id, ref_id FROM documents WHERE key = ?", key)[0]
-        found: dict[int, str | None] = dict.fromkeys(keys)
-        if keys - self._rows.keys():
-            found |= {key: document_id for key, (document_id, _) in self._indexed.items()}
-        return found | {key: row[0] for key, row in self._rows.items()}
+        found = _texts(self._rows)
+        if keys - found.keys():
+            found = _texts(self._indexed) | found
+        return dict.fromkeys(keys | self._rows.keys()) | found
 
     @cached_property
     def _indexed(self) -> dict[int, _Row]:
@@ -193,6 +197,9 @@ class Salvage:
             return None
 
     def _parsed(self, what: str, record: object, kind: type[M]) -> M | None:
+        if isinstance(record, str) and len(record) > MOST_RECORD:
+            self._note(f"{what} takes more than {MOST_RECORD:,} characters of JSON")
+            return None
         try:
             return None if record is None else kind.model_validate_json(str(record))
         except ValidationError:
@@ -226,7 +233,23 @@ class Salvage:
             self.problems.append(problem)
 
 
+def _texts(rows: Mapping[int, _Row]) -> dict[int, str]:
+    """Ids by key, of the rows whose id is text."""
+    return {key: row[0] for key, row in rows.items() if _is_text(row[0])}
+
+
 def _is_sound(key: int, row: _Row, content: Sequence[Any], checksum: object) -> bool:
     parts = (*row, *content)
-    is_text = all(part is None or isinstance(part, str) for part in parts)
+    is_text = all(part is None or _is_text(part) for part in parts)
     return is_text and content_checksum(key, *parts) == checksum
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is text of ours; what is no UTF-8 was read as lone surrogates, which no text of ours holds."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

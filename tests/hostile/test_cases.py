@@ -12,7 +12,7 @@ import pytest
 from hostile_case import Case
 
 # the promise is 60; these are all there are, so that one that vanishes is missed
-LEAST = 347
+LEAST = 350
 
 
 def loaded(path: Path) -> ModuleType:

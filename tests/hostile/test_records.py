@@ -109,6 +109,7 @@ COUNTS = [
     Case("n_centroids: 2^24", "open", codec(n_centroids=2**24)),
     Case("n_centroids: 2^18", "search", codec(n_centroids=2**18)),
     Case("n_centroids: 0", "open", codec(n_centroids=0)),
+    Case("trained_on: 0", "open", codec(trained_on=0)),
     # the vectors of a query do not fit then either
     Case("dim: 1024", "verify", settings(dim=1024), typed=VECTORS),
     Case("dim: 1024, plain vectors", "verify", settings(dim=1024), is_packed=False, typed=VECTORS),

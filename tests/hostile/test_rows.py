@@ -16,6 +16,10 @@ def write(table: str, column: str, value: Any) -> Callable[[HostileIndex], None]
     return lambda index: index.write(table, column, value)
 
 
+def loosely(table: str, statement: str) -> Callable[[HostileIndex], None]:
+    return lambda index: index.loosely(table, statement)
+
+
 def sql(*statements: str) -> Callable[[HostileIndex], None]:
     def make(index: HostileIndex) -> None:
         for statement in statements:
@@ -54,6 +58,13 @@ DOCUMENTS = [
         for name, value in (
             ("no UTF-8", "CAST(x'ff' || key AS TEXT)"),
             ("half a character", "CAST(x'eda080' || key AS TEXT)"),
+        )
+    ),
+    *(
+        Case(f"documents.id: {name}", "search", loosely("documents", f"UPDATE documents SET id = {value}"))
+        for name, value in (
+            ("bytes and text", "CASE WHEN key % 2 THEN CAST(id AS BLOB) ELSE id END"),
+            ("numbers and text", "CASE WHEN key % 2 THEN key ELSE id END"),
         )
     ),
     *(

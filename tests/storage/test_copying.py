@@ -88,6 +88,16 @@ def test_a_copy_has_every_byte_and_its_steps_add_up(stored, tmp_path):
     assert len(sizes) == 4
 
 
+def test_a_file_that_is_named_twice_is_damage_and_its_copy_stays(stored, tmp_path):
+    target = tmp_path / "segment-1" / "codes.npy"
+    target.parent.mkdir()
+    with open_file(tmp_path / "index", "segment-1", record_of(stored)) as file:
+        list(copy_file(file, target))
+        with pytest.raises(CorruptIndexError, match=r"segment-1/codes\.npy: the catalog names it twice"):
+            list(copy_file(file, target))
+    assert target.read_bytes() == stored.read_bytes()
+
+
 def test_an_open_file_outlives_its_name(stored, tmp_path):
     content = stored.read_bytes()
     with open_file(tmp_path / "index", "segment-1", record_of(stored)) as file:

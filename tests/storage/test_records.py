@@ -58,6 +58,8 @@ def test_settings_without_a_pool_factor_are_of_an_index_that_is_not_pooled():
         (SegmentRecord, SEGMENT, {"files": {"../x": FILE}}),
         (SegmentRecord, SEGMENT, {"files": []}),
         (CodecRecord, CODEC, {"n_centroids": 0}),
+        (CodecRecord, CODEC, {"trained_on": 0}),
+        (CodecRecord, CODEC, {"trained_on": 2**48 + 1}),
         (CodecRecord, CODEC, {"n_centroids": 2**24 + 1}),
         (IndexSettings, SETTINGS, {"dim": 0}),
         (IndexSettings, SETTINGS, {"dim": 1025}),

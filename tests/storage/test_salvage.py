@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from hostile_index import HostileIndex
 
 from colbert_rag import Document, Index
 from colbert_rag.errors import (
@@ -78,12 +79,62 @@ def test_a_document_of_which_anything_was_changed_is_not_given(folder, sql):
         assert salvage.document(2) == DOCUMENTS[1]
 
 
+@pytest.mark.parametrize("column", ["content.heading", "content.text", "content.metadata", "content.extra"])
+@pytest.mark.parametrize("value", ["ff", "c3", "eda080"])
+def test_a_document_that_holds_what_is_no_text_is_not_given_whatever_its_checksum_says(folder, column, value):
+    table, name = column.split(".")
+    HostileIndex(folder, folder.parent).sql(f"UPDATE {table} SET {name} = CAST(x'{value}' AS TEXT) WHERE key = 1")
+    with salvaging(folder) as salvage:
+        assert salvage.find_documents(())[1] == "d0"
+        assert salvage.document(1) is None
+        assert salvage.document(2) == DOCUMENTS[1]
+
+
+@pytest.mark.parametrize("value", ["CAST(x'ff' AS TEXT)", "CAST(x'eda080' AS TEXT)", "CAST(id AS BLOB)", "5", "NULL"])
+def test_an_id_that_is_no_text_is_no_id(folder, value):
+    HostileIndex(folder, folder.parent).loosely("documents", f"UPDATE documents SET id = {value} WHERE key = 1")
+    with salvaging(folder) as salvage:
+        found = salvage.find_documents(())
+        assert {key: found[key] for key in (1, 2)} == {1: None, 2: "d1"}
+        assert salvage.document(1) is None
+
+
+def test_where_one_copy_of_an_id_is_no_text_the_other_is_taken(folder):
+    with closing(sqlite3.connect(folder / "catalog.sqlite")) as connection:
+        [(page,)] = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'documents'")
+    data = bytearray((folder / "catalog.sqlite").read_bytes())
+    place = data.index(b"d1", (page - 1) * 16_384, page * 16_384)
+    data[place] = 0xFF
+    (folder / "catalog.sqlite").write_bytes(data)
+    with salvaging(folder) as salvage:
+        assert salvage.find_documents(())[2] == "d1"
+        assert salvage.document(2) == DOCUMENTS[1]
+
+
 @pytest.mark.parametrize("column", ["settings", "commits", "next_key", "tombstones", "segments", "checksum"])
 def test_a_state_of_which_anything_was_changed_is_not_believed(folder, column):
     change(folder, f"UPDATE state SET {column} = replace({column}, '8', '9') || '1'")
     with salvaging(folder) as salvage:
         assert salvage.settings() is None
         assert any("state" in problem for problem in salvage.problems)
+
+
+def test_of_two_records_of_one_segment_the_first_is_taken(folder):
+    with salvaging(folder) as salvage:
+        [expected] = salvage.segments()
+    HostileIndex(folder, folder.parent).sql("INSERT INTO segments SELECT name || '0', record FROM segments")
+    with salvaging(folder) as salvage:
+        assert salvage.segments() == [expected]
+        assert salvage.problems == [f"catalog.sqlite: {expected.name}: two records of one segment; the first is taken"]
+
+
+def test_a_record_of_megabytes_is_not_parsed(folder):
+    hostile = HostileIndex(folder, folder.parent)
+    hostile.edit_settings(lambda record: record["model"].update(more=["x" * 1_000] * 1_100))
+    with salvaging(folder) as salvage:
+        assert salvage.settings() is None
+        [problem] = salvage.problems
+        assert "settings takes more than 1,048,576 characters of JSON" in problem
 
 
 def test_a_view_in_the_place_of_a_table_is_not_read(folder):

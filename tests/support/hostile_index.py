@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -97,6 +98,11 @@ class HostileIndex:
         """Change the record of the first segment."""
         self._edit("segments", "record", "WHERE name = (SELECT min(name) FROM segments)", edit)
 
+    def hollow(self, name: str, size: int) -> None:
+        """An array file of the first segment that grows to a size by a hole, which its record knows of."""
+        os.truncate(self.segment / f"{name}.npy", size)
+        self.edit_segment(lambda record: record["files"][name].update(size=size))
+
     def edit_settings(self, edit: Callable[[dict[str, Any]], None]) -> None:
         """Change the settings."""
         self._edit("state", "settings", "", edit)
@@ -134,10 +140,14 @@ class HostileIndex:
 
     def write(self, table: str, column: str, value: Any) -> None:
         """Any value in a column of every row, whatever type the table wants."""
+        self.loosely(table, f"UPDATE {table} SET {column} = ?", value)
+
+    def loosely(self, table: str, *statements: Any) -> None:
+        """Run one statement with its values on a table that takes any type meanwhile."""
         declared = self._column(f"SELECT sql FROM sqlite_master WHERE name = '{table}'")[0]
         loose = re.sub(r"\b(?:TEXT|ANY|INTEGER(?! PRIMARY KEY))\b|NOT NULL", "", declared)
         self._declare(table, loose.replace(" STRICT, ", " ").replace(" STRICT", ""))
-        self.sql(f"UPDATE {table} SET {column} = ?", value)
+        self.sql(*statements)
         self._declare(table, declared)
         self.seal()
 

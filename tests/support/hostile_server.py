@@ -20,6 +20,8 @@ __all__ = ["HostileServer"]
 
 # beyond what the process has mapped when the child begins: a guard, the tests look at what was really touched
 _MOST_MORE_BYTES = 4 << 30
+# a copy of holes that were not seen ends here, and not when the disk, which may be memory, is full
+_MOST_FILE_BYTES = 128 << 20
 
 
 class HostileServer:
@@ -102,6 +104,7 @@ def _in_child(job: Callable[..., Any], arguments: list[Any], limit_s: int) -> di
 def _measured(job: Callable[..., Any], arguments: list[Any]) -> dict[str, Any]:
     before, mapped = _memory("VmRSS"), _memory("VmSize")
     resource.setrlimit(resource.RLIMIT_AS, (mapped + _MOST_MORE_BYTES,) * 2)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST_FILE_BYTES,) * 2)
     Path("/proc/self/clear_refs").write_text("5")
     try:
         result = job(*arguments)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hostile_index import encoder
 
-from colbert_rag import Document, Index, SearchConfig
+from colbert_rag import Document, Index, SearchConfig, restore_index
 from colbert_rag.verifying import verify_folder
 
 __all__ = ["TYPED", "walk"]
@@ -19,9 +21,14 @@ _QUERY = "alpha word3 word5 number"
 
 
 def walk(folder: str) -> dict[str, str]:
-    """Open an index, ask it, write to it. "fine", "problems: …" of a verify, or the name and words of an error."""
+    """Open an index, ask it, copy it, write to it.
+
+    "fine", "problems: …" of a verify or a restore, or the name and words of an error. Copies are made beside the folder
+    and removed under the names that were given: what a step leaves under any other stays there to be seen.
+    """
     outcomes: dict[str, str] = {}
     _try(outcomes, "verify folder", lambda: verify_folder(folder))
+    _try(outcomes, "restore", lambda: _copied(folder, lambda target: restore_index(folder, target, encoder())))
     index = _try(outcomes, "open", lambda: Index.open(folder, encoder(), lock_timeout_s=1.0))
     if index is not None:
         for name, step in _steps(index).items():
@@ -61,6 +68,7 @@ def _steps(index: Index) -> dict[str, Callable[[], Any]]:
         "local": lambda: _read(index.search(_QUERY, 3, config=SearchConfig(locality=0.5, exact=True))),
         "explain": lambda: index.explain(_QUERY, k=50),
         "verify": index.verify,
+        "backup": lambda: _copied(index.path, index.backup),
         "add": lambda: index.add(new),
         "upsert": lambda: index.upsert(changed),
         "delete": lambda: index.delete(["d01", "d21"]),
@@ -69,6 +77,14 @@ def _steps(index: Index) -> dict[str, Callable[[], Any]]:
         "search again": lambda: _read(index.search(_QUERY, 50)),
         "verify again": index.verify,
     }
+
+
+def _copied(folder: str | Path, copy: Callable[[Path], Any]) -> Any:
+    target = Path(folder).with_name("copy")
+    try:
+        return copy(target)
+    finally:
+        shutil.rmtree(target, ignore_errors=True)
 
 
 def _read(hits: list[Any]) -> None:

@@ -301,6 +301,13 @@ SAFEGUARDS = (
         ("tests/test_models.py::test_every_field_of_the_fingerprint_counts_but_the_place_it_was_found",),
     ),
     Safeguard(
+        "a model is looked for by a name that can be one",
+        "colbert_rag/models.py",
+        "        _check_name(folder, field, record.get(field))\n",
+        "        pass\n",
+        ("tests/test_models.py::test_a_name_that_no_model_has_is_not_looked_for",),
+    ),
+    Safeguard(
         "an id is in an index once",
         "colbert_rag/ingest.py",
         "        if found:\n            names",
@@ -317,17 +324,29 @@ SAFEGUARDS = (
     Safeguard(
         "a backup holds its files open",
         "colbert_rag/backup.py",
-        "opened.enter_context(open_file(root, folder, record)))\n            for folder, record in state.files\n"
-        "        ]\n        files.push(opened.pop_all())\n",
-        "opened.enter_context(open_file(root, folder, record)))\n            for folder, record in state.files\n"
-        "        ]\n",
+        "        files.push(opened.pop_all())\n",
+        "",
         ("tests/test_backup.py::test_files_that_a_merge_removes_meanwhile_are_in_the_backup",),
+    ),
+    Safeguard(
+        "a backup copies no holes",
+        "colbert_rag/backup.py",
+        "        _check_filled(root, pinned)\n",
+        "",
+        ("tests/test_backup.py::test_a_file_of_holes_is_refused_by_its_name_before_anything_is_copied",),
+    ),
+    Safeguard(
+        "a restore copies no holes",
+        "colbert_rag/restoring.py",
+        "                check_recorded(self._old / record.name, record.files.values())\n",
+        "                pass\n",
+        ("tests/test_restoring.py::test_documents_of_a_segment_of_holes_are_encoded_anew_and_no_hole_is_copied",),
     ),
     Safeguard(
         "nothing is overwritten by a backup",
         f"{_STORAGE}/copying.py",
-        "    if os.path.lexists(target):\n",
-        "    if False:\n",
+        "def _refuse_existing(target: Path) -> None:\n    if os.path.lexists(target):\n",
+        "def _refuse_existing(target: Path) -> None:\n    if False:\n",
         (
             "tests/test_backup.py::test_nothing_is_overwritten",
             "tests/storage/test_copying.py::test_a_name_that_was_taken_meanwhile_is_not_taken_away",
@@ -403,6 +422,30 @@ SAFEGUARDS = (
         "return is_text and content_checksum(key, *parts) == checksum",
         "return is_text",
         ("tests/storage/test_salvage.py::test_a_document_of_which_anything_was_changed_is_not_given",),
+    ),
+    Safeguard(
+        "a restored document is text",
+        f"{_STORAGE}/salvage.py",
+        "    is_text = all(part is None or _is_text(part) for part in parts)\n",
+        "    is_text = all(part is None or isinstance(part, str) for part in parts)\n",
+        (
+            "tests/storage/test_salvage.py::"
+            "test_a_document_that_holds_what_is_no_text_is_not_given_whatever_its_checksum_says",
+        ),
+    ),
+    Safeguard(
+        "a lost document is named by text",
+        f"{_STORAGE}/salvage.py",
+        " if _is_text(row[0])}",
+        "}",
+        ("tests/storage/test_salvage.py::test_an_id_that_is_no_text_is_no_id",),
+    ),
+    Safeguard(
+        "a record of megabytes is not parsed by a restore",
+        f"{_STORAGE}/salvage.py",
+        "        if isinstance(record, str) and len(record) > MOST_RECORD:\n",
+        "        if False:\n",
+        ("tests/storage/test_salvage.py::test_a_record_of_megabytes_is_not_parsed",),
     ),
     Safeguard(
         "only vectors whose digest holds are restored",
