@@ -12,7 +12,7 @@ from typing import Any, Literal
 from colbert_rag.answers import Answers
 from colbert_rag.asking import Asking, Terms
 from colbert_rag.backup import backup_index
-from colbert_rag.callers import caller_errors_raised
+from colbert_rag.callers import caller_errors_raised, calling_progress
 from colbert_rag.codec import require_faiss
 from colbert_rag.errors import IndexExistsError, IndexNotFoundError, InvalidDocumentError, ModelMismatchError
 from colbert_rag.explaining import explain
@@ -373,7 +373,8 @@ class Index:
         Raises:
             IndexLockedError: another writer holds the index.
         """
-        with write_session(self._path, self._catalog, progress or silent, self._ranker.packer) as session:
+        tell = calling_progress(progress or silent)
+        with caller_errors_raised(), write_session(self._path, self._catalog, tell, self._ranker.packer) as session:
             session.compact()
         self._catalog.vacuum()
 
