@@ -101,6 +101,16 @@ class TestFilters:
         assert_raised_as_it_was(lambda: use(index, fail), fail)
         assert len(index) == 12
 
+    @pytest.mark.parametrize("use", ["delete", "upsert"])
+    def test_who_keeps_the_error_does_not_keep_the_lock(self, new_index, documents, fail, use):
+        index = new_index(lock_timeout_s=0.1)
+        index.add(documents[:3])
+        with pytest.raises(type(fail.error)):
+            index.delete(filter=fail) if use == "delete" else index.upsert([], replacing=fail)
+        # the error that holds all that it passed through is still there
+        assert fail.error.__traceback__ is not None
+        assert index.add(ONE) == 1
+
 
 class TestCopies:
     @pytest.mark.parametrize("stage", ["catalog", "copy", "verify"])
