@@ -198,6 +198,20 @@ class TestWrites:
                 getattr(index, write)(batch)
             assert len(index) == 0
 
+    @pytest.mark.parametrize("is_changed", [False, True], ids=["unchanged", "changed"])
+    @pytest.mark.parametrize("again", ["unchanged", "as before", "another"])
+    def test_an_upsert_refuses_a_stream_in_which_an_id_comes_again_however_it_first_came(
+        self, new_index: NewIndex, documents: list[Document], is_changed: bool, again: str
+    ):
+        index = new_index()
+        index.add(documents[:2])
+        first = Document("d001", "first of two") if is_changed else documents[1]
+        second = {"unchanged": documents[1], "as before": first, "another": Document("d001", "second of two")}[again]
+        fill = [Document(f"e{n}", f"text {n}") for n in range(300)]
+        with pytest.raises(DuplicateIdError, match="'d001' occur twice in this call"):
+            index.upsert(iter([documents[0], first, *fill, second]))
+        assert list(index.find()) == documents[:2]
+
     def test_failing_generator_leaves_the_last_commit(self, new_index: NewIndex, documents: list[Document]):
         index = new_index(exact_tokens=1000)
         index.add(documents[:5])
