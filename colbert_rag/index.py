@@ -39,7 +39,15 @@ from colbert_rag.types import (
     VerifyReport,
     silent,
 )
-from colbert_rag.validation import check_create_options, check_ids, check_limit, check_pool_factor, check_timeout
+from colbert_rag.validation import (
+    check_create_options,
+    check_ids,
+    check_limit,
+    check_pair,
+    check_pool_factor,
+    check_stream,
+    check_timeout,
+)
 from colbert_rag.verifying import verify_index
 from colbert_rag.writing import encode_documents, write_documents
 
@@ -296,12 +304,17 @@ class Index:
             progress: As in :meth:`add`.
 
         Raises:
+            InvalidDocumentError: a document is refused, or something is no pair.
+            DuplicateIdError: as in :meth:`add`.
             InvalidVectorsError: vectors are refused: shape, type, not finite, not of unit length.
         """
+        check_stream(documents)
         vectors: dict[str, TokenVectors] = {}
 
         def stripped() -> Iterator[Document]:
-            for document, tokens in documents:
+            for number, pair in enumerate(documents):
+                check_pair(pair, number)
+                document, tokens = pair
                 if isinstance(document, Document) and isinstance(document.id, str):
                     vectors[document.id] = tokens
                 yield document
