@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from colbert_rag.attempts import read_newest
 from colbert_rag.callers import caller_errors_raised
+from colbert_rag.errors import IndexClosedError
 from colbert_rag.evidence import BestTokens, best_tokens, find_passages
 from colbert_rag.rankings import Question, Scope, Scored, exact_scores, rankings, relevance_of
 from colbert_rag.search import Ranker, Snapshot, Workers, narrowed, open_snapshot, word_passages
@@ -32,6 +33,7 @@ class Answers:
         self._catalog = catalog
         self._workers: Workers | None = None
         self._snapshot: Snapshot | None = None
+        self._is_closed = False
         self._guard = threading.Lock()
         self._selections = Selections()
 
@@ -44,8 +46,9 @@ class Answers:
         self._catalog.check_usable()
 
     def close(self) -> None:
-        """Let go of the maps and end the threads."""
+        """Let go of the maps and end the threads; a search that goes on gets no new ones."""
         with self._guard:
+            self._is_closed = True
             workers, self._workers, self._snapshot = self._workers, None, None
         if workers is not None:
             workers.close()
@@ -116,6 +119,7 @@ class Answers:
 
     def _current(self, reading: Reading, commits: int) -> Snapshot:
         with self._guard:
+            self._check_not_overtaken()
             if self._snapshot is None or self._snapshot.commits != commits:
                 state = self._catalog.state(reading)
                 self._snapshot = open_snapshot(self._root, state, reading.tombstones(), self._snapshot)
@@ -123,9 +127,21 @@ class Answers:
 
     def _threads(self) -> Workers:
         with self._guard:
+            self._check_not_overtaken()
             if self._workers is None:
                 self._workers = Workers()
             return self._workers
+
+    def _check_not_overtaken(self) -> None:
+        """Refuse to make anew what :meth:`close` has ended, and nobody would end again.
+
+        Raises:
+            IndexClosedError: the index was closed while a search went on.
+        """
+        if self._is_closed:
+            again = f"Open it again with Index.open({str(self._root)!r})."
+            msg = f"{self._root}: the index was closed during a search. {again}"
+            raise IndexClosedError(msg)
 
 
 def _filled(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from colbert_rag.answers import Answers
+from colbert_rag.errors import IndexClosedError
 from colbert_rag.rankings import Question
 from colbert_rag.selection import CheckedFilter, Filter, FunctionFilter, checked_filter
 from colbert_rag.types import Float32Array, Hit, Mode, SearchConfig, TextEncoder
@@ -66,6 +67,7 @@ class Asking:
         self._dim = dim
         self._guard = threading.Lock()
         self._coalescer: Coalescer[tuple[str, Terms], list[Hit]] | None = None
+        self._is_closed = False
 
     def texts(self, queries: Sequence[str], terms: Terms) -> list[list[Hit]]:
         """Hits for each query; all are encoded in one pass."""
@@ -89,6 +91,9 @@ class Asking:
         if terms.config.diversity or isinstance(terms.chosen, FunctionFilter):
             return (await asyncio.to_thread(self.texts, [query], terms))[0]
         with self._guard:
+            if self._is_closed:
+                # overtaken by close(), which would not end a thread that is begun now
+                raise IndexClosedError("the index is closed. Open it again with Index.open.")
             if self._coalescer is None:
                 self._coalescer = Coalescer(self._together)
         return await self._coalescer.ask((query, terms))
@@ -122,5 +127,6 @@ class Asking:
     def close(self) -> None:
         """End the thread of :meth:`text`."""
         with self._guard:
+            self._is_closed = True
             if self._coalescer is not None:
                 self._coalescer.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from colbert_rag.attempts import read_newest
+from colbert_rag.callers import caller_errors_raised, calling_progress
 from colbert_rag.errors import CorruptIndexError, IndexExistsError
 from colbert_rag.storage import Catalog, CatalogState, Reading
 from colbert_rag.storage.copying import appearing_folder, copy_catalog, copy_file, open_file
@@ -32,10 +33,11 @@ def backup_index(root: Path, catalog: Catalog, target: Path, progress: Progress)
     if target.resolve().is_relative_to(root.resolve()):
         msg = f"{target}: lies inside the index {root}. Choose a place outside, best on another disk."
         raise IndexExistsError(msg)
-    with appearing_folder(target) as building, ExitStack() as files:
-        pinned = _copy_catalog(root, catalog, building, files, progress)
-        _copy_files(pinned, building, progress)
-        report = verify_folder(building, progress)
+    tell = calling_progress(progress)
+    with caller_errors_raised(), appearing_folder(target) as building, ExitStack() as files:
+        pinned = _copy_catalog(root, catalog, building, files, tell)
+        _copy_files(pinned, building, tell)
+        report = verify_folder(building, tell)
         if not report.ok:
             found = "; ".join(report.problems[:5])
             msg = (

@@ -1,4 +1,4 @@
-"""Keeps the caller's own sqlite3 errors apart from those of the catalog, inside whose transactions his code runs."""
+"""Keeps the caller's own errors apart from those of the index, inside whose transactions his code runs."""
 
 from __future__ import annotations
 
@@ -6,22 +6,39 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["caller_errors_raised", "calling"]
+from colbert_rag.errors import ColbertRagError
+from colbert_rag.types import Progress
+
+__all__ = ["caller_errors_raised", "calling", "calling_progress"]
+
+# what is taken for the index's own around a transaction: errors of SQLite, what Python's module says of text that is no
+# UTF-8, and damage, which may be of another index that the caller works with
+_TAKEN_FOR_OURS = (sqlite3.Error, UnicodeDecodeError, ColbertRagError)
 
 
 class _CallerError(Exception):
-    def __init__(self, cause: sqlite3.Error) -> None:
+    def __init__(self, cause: Exception) -> None:
         super().__init__(str(cause))
         self.cause = cause
 
 
 @contextmanager
 def calling() -> Iterator[None]:
-    """Around a call of the caller's code: an sqlite3 error of his is not taken for one of the index."""
+    """Around a call of the caller's code: an error of his is not taken for one of the index."""
     try:
         yield
-    except sqlite3.Error as err:
+    except _TAKEN_FOR_OURS as err:
         raise _CallerError(err) from err
+
+
+def calling_progress(progress: Progress) -> Progress:
+    """A progress of the caller's whose errors are put aside as :func:`calling` does."""
+
+    def tell(stage: str, done: int, total: int | None) -> None:
+        with calling():
+            progress(stage, done, total)
+
+    return tell
 
 
 @contextmanager
@@ -30,4 +47,4 @@ def caller_errors_raised() -> Iterator[None]:
     try:
         yield
     except _CallerError as err:
-        raise err.cause from None
+        raise err.cause from err.cause.__cause__

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from colbert_rag.answers import Answers
 from colbert_rag.asking import Asking, Terms
 from colbert_rag.backup import backup_index
-from colbert_rag.callers import caller_errors_raised
+from colbert_rag.callers import caller_errors_raised, calling_progress
 from colbert_rag.codec import require_faiss
 from colbert_rag.errors import IndexExistsError, IndexNotFoundError, InvalidDocumentError, ModelMismatchError
 from colbert_rag.explaining import explain
@@ -39,7 +39,15 @@ from colbert_rag.types import (
     VerifyReport,
     silent,
 )
-from colbert_rag.validation import check_create_options, check_ids, check_limit, check_pool_factor, check_timeout
+from colbert_rag.validation import (
+    check_create_options,
+    check_ids,
+    check_limit,
+    check_pair,
+    check_pool_factor,
+    check_stream,
+    check_timeout,
+)
 from colbert_rag.verifying import verify_index
 from colbert_rag.writing import encode_documents, write_documents
 
@@ -296,12 +304,17 @@ class Index:
             progress: As in :meth:`add`.
 
         Raises:
+            InvalidDocumentError: a document is refused, or something is no pair.
+            DuplicateIdError: as in :meth:`add`.
             InvalidVectorsError: vectors are refused: shape, type, not finite, not of unit length.
         """
+        check_stream(documents)
         vectors: dict[str, TokenVectors] = {}
 
         def stripped() -> Iterator[Document]:
-            for document, tokens in documents:
+            for number, pair in enumerate(documents):
+                check_pair(pair, number)
+                document, tokens = pair
                 if isinstance(document, Document) and isinstance(document.id, str):
                     vectors[document.id] = tokens
                 yield document
@@ -373,7 +386,8 @@ class Index:
         Raises:
             IndexLockedError: another writer holds the index.
         """
-        with write_session(self._path, self._catalog, progress or silent, self._ranker.packer) as session:
+        tell = calling_progress(progress or silent)
+        with caller_errors_raised(), write_session(self._path, self._catalog, tell, self._ranker.packer) as session:
             session.compact()
         self._catalog.vacuum()
 

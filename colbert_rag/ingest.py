@@ -26,6 +26,7 @@ from colbert_rag.storage import (
     content_of,
     remove_folder,
 )
+from colbert_rag.storage.key_set import KeySet
 from colbert_rag.storage.leftovers import leftovers, remove_leftovers
 from colbert_rag.types import Document, Progress, TokenVectors
 from colbert_rag.validation import check_count, check_token_vectors
@@ -88,6 +89,7 @@ class WriteSession:
         self._codec_record: CodecRecord | None = state.codec
         self._writer: SegmentWriter | None = None
         self._first_key: int | None = None
+        self._left_as_they_are = KeySet()
         self.replaced: list[str] = []
         self._made: list[str] = []
 
@@ -122,10 +124,11 @@ class WriteSession:
             DuplicateIdError: an id is in the index already (without ``replace``), or came before in this session.
             InvalidVectorsError: the encoder or the caller gave unusable vectors.
         """
-        wanted = self._unchanged_left_out(documents) if replace else list(documents)
+        stored = self._writing.find([document.id for document in documents])
+        self._check_ids(stored, replace=replace)
+        wanted = self._unchanged_left_out(documents, stored) if replace else list(documents)
         if not wanted:
             return 0
-        self._check_ids(wanted, replace=replace)
         tokens = encode(wanted)
         check_count(tokens, wanted)
         for document, vectors in zip(wanted, tokens, strict=True):
@@ -135,21 +138,26 @@ class WriteSession:
         self._append(wanted, [pool_tokens(vectors, self._settings.pool_factor) for vectors in tokens])
         return len(wanted)
 
-    def _unchanged_left_out(self, documents: Sequence[Document]) -> list[Document]:
-        stored = self._writing.find([document.id for document in documents])
+    def _unchanged_left_out(self, documents: Sequence[Document], stored: Sequence[StoredDocument]) -> list[Document]:
         known = self._writing.documents([row.key for row in stored])
         same = {d.id: (d.ref_id, content_of(d)) for d in known.values()}
-        return [d for d in documents if same.get(d.id) != (d.ref_id, content_of(d))]
+        wanted = [d for d in documents if same.get(d.id) != (d.ref_id, content_of(d))]
+        changed = {document.id for document in wanted}
+        self._left_as_they_are.update(row.key for row in stored if row.id not in changed)
+        return wanted
 
-    def _check_ids(self, documents: Sequence[Document], *, replace: bool) -> None:
-        found = self._writing.find([document.id for document in documents])
+    def _check_ids(self, found: Sequence[StoredDocument], *, replace: bool) -> None:
+        """Refuse documents that the index holds, or, where they replace what it holds, those that came before."""
         if replace:
-            found = [row for row in found if self._first_key is not None and row.key >= self._first_key]
+            found = [row for row in found if self._came_before(row.key)]
         if found:
             names = ", ".join(repr(row.id) for row in found[:5]) + (" …" if len(found) > 5 else "")
             why = "occur twice in this call" if replace else "are in the index already; upsert() replaces documents"
             msg = f"{self._root}: ids {names} {why}. Nothing was written."
             raise DuplicateIdError(msg)
+
+    def _came_before(self, key: int) -> bool:
+        return key in self._left_as_they_are or (self._first_key is not None and key >= self._first_key)
 
     def _append(self, documents: Sequence[Document], tokens: Sequence[TokenVectors]) -> None:
         keys = self._writing.take_keys(len(documents))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from colbert_rag.callers import caller_errors_raised, calling_progress
 from colbert_rag.codec import Codec
 from colbert_rag.errors import CorruptIndexError, IndexExistsError
 from colbert_rag.index import Index
@@ -66,15 +67,16 @@ def restore_index(
     if new.resolve().is_relative_to(old.resolve()):
         msg = f"{new}: lies inside the index {old}, which is left as it is. Choose a place outside."
         raise IndexExistsError(msg)
-    with ExitStack() as stack:
+    tell = calling_progress(progress or silent)
+    with caller_errors_raised(), ExitStack() as stack:
         salvage = stack.enter_context(salvaging(old))
         building = stack.enter_context(appearing_folder(new))
-        rescue = _Rescue(old, building, salvage, encoder, progress or silent)
+        rescue = _Rescue(old, building, salvage, encoder, tell)
         with closing(rescue.create()) as catalog:
             again = rescue.write_kept(catalog)
             rescue.check_found(again)
             encoded = rescue.encode(catalog, again)
-        _check(verify_folder(building, progress or silent), old)
+        _check(verify_folder(building, tell), old)
         return rescue.report(new, encoded)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import closing
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from inspect import isclass, iscoroutinefunction
@@ -81,7 +82,9 @@ def selected_keys(reading: Reading, chosen: CheckedFilter) -> list[int]:
     """Keys of the documents that a checked filter holds for, rising."""
     if not isinstance(chosen, FunctionFilter):
         return reading.matching(chosen)
-    return [key for key, document in reading.all_documents() if chosen(document)]
+    # an error of the function keeps what it passed through; a statement among it would keep the lock of a write
+    with closing(reading.all_documents()) as documents:
+        return [key for key, document in documents if chosen(document)]
 
 
 class Selections:

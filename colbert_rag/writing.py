@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from colbert_rag.callers import caller_errors_raised, calling
+from colbert_rag.callers import caller_errors_raised, calling, calling_progress
 from colbert_rag.codec import Packer
 from colbert_rag.ingest import Encode, write_session
 from colbert_rag.selection import CheckedFilter
@@ -52,7 +52,7 @@ def write_documents(
     if isinstance(documents, Sequence):
         check_documents(documents)
     total = len(documents) if isinstance(documents, Sequence) else None
-    tell = _guarded(progress)
+    tell = calling_progress(progress)
     tokens = _TokenCount(tell, None if total is None else sum(map(_characters, documents)))
     vectors_of = _guarded_encode(lambda chunk: encode(chunk, tokens.of(chunk)))
     written = seen = 0
@@ -90,14 +90,6 @@ def encode_documents(
 
 def _moved(tokens: TokenVectors, offset: int) -> TokenVectors:
     return TokenVectors(tokens.vectors, np.maximum(np.asarray(tokens.spans, np.int32) - np.int32(offset), 0))
-
-
-def _guarded(progress: Progress) -> Progress:
-    def tell(stage: str, done: int, total: int | None) -> None:
-        with calling():
-            progress(stage, done, total)
-
-    return tell
 
 
 def _guarded_encode(encode: Encode) -> Encode:

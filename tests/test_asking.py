@@ -121,6 +121,14 @@ async def test_a_closed_index_refuses(index):
         await index.asearch("amber")
 
 
+async def test_an_async_search_that_close_overtakes_begins_no_thread(index, monkeypatch):
+    monkeypatch.setattr(index._answers, "check_usable", index.close)
+    before = threading.active_count()
+    with pytest.raises(IndexClosedError, match="Open it again"):
+        await index.asearch("amber")
+    assert threading.active_count() <= before
+
+
 def test_words_need_no_encoder(new_index):
     index = new_index(dim=32)
     row = np.eye(1, 32, dtype=np.float32)

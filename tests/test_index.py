@@ -198,6 +198,20 @@ class TestWrites:
                 getattr(index, write)(batch)
             assert len(index) == 0
 
+    @pytest.mark.parametrize("is_changed", [False, True], ids=["unchanged", "changed"])
+    @pytest.mark.parametrize("again", ["unchanged", "as before", "another"])
+    def test_an_upsert_refuses_a_stream_in_which_an_id_comes_again_however_it_first_came(
+        self, new_index: NewIndex, documents: list[Document], is_changed: bool, again: str
+    ):
+        index = new_index()
+        index.add(documents[:2])
+        first = Document("d001", "first of two") if is_changed else documents[1]
+        second = {"unchanged": documents[1], "as before": first, "another": Document("d001", "second of two")}[again]
+        fill = [Document(f"e{n}", f"text {n}") for n in range(300)]
+        with pytest.raises(DuplicateIdError, match="'d001' occur twice in this call"):
+            index.upsert(iter([documents[0], first, *fill, second]))
+        assert list(index.find()) == documents[:2]
+
     def test_failing_generator_leaves_the_last_commit(self, new_index: NewIndex, documents: list[Document]):
         index = new_index(exact_tokens=1000)
         index.add(documents[:5])
@@ -505,6 +519,33 @@ class TestRefusals:
                 index.search_vectors(queries)  # type: ignore[arg-type]
         with pytest.raises(InvalidQueryError, match="no array"):
             index.search_vectors([[[1.0, 2.0], [1.0]]])  # type: ignore[list-item]
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            (Document("a", "x"), "documents must be a list or another iterable, found Document; wrap one in a list"),
+            (None, "documents must be a list or another iterable, found NoneType"),
+            ({"a": 1}, "documents must be a list or another iterable, found dict"),
+            ("ab", "documents must be a list or another iterable, found str"),
+            ([Document("a", "x")], "document number 0: expected a pair .Document, TokenVectors., found Document"),
+            ([None], "number 0: expected a pair .*, found NoneType"),
+            (["ab"], "number 0: expected a pair .*, found str"),
+            ([()], "number 0: expected a pair .*, found tuple of 0"),
+            ([(Document("a", "x"), None, None)], "number 0: expected a pair .*, found tuple of 3. Nothing was written"),
+            ([("a", None)], "expected a colbert_rag.Document, found str"),
+        ],
+    )
+    def test_what_is_no_pair_of_a_document_and_vectors_is_refused_whole(
+        self, new_index: NewIndex, encoder: HashEncoder, given: object, message: str
+    ):
+        index = new_index()
+        good = (Document("good", "amber"), encoder.encode_documents(["amber"])[0])
+        with pytest.raises(InvalidDocumentError, match=message):
+            index.add_vectors(given)  # type: ignore[arg-type]
+        if isinstance(given, list):
+            with pytest.raises(InvalidDocumentError, match=message.replace("number 0", "number 1")):
+                index.add_vectors(iter([good, *given]))
+        assert len(index) == 0
 
     def test_encoders_that_no_index_can_keep_are_refused(self, tmp_path: Path):
         class Odd(HashEncoder):

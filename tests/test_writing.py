@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import sqlite3
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -88,44 +86,6 @@ class TestHeadings:
         monkeypatch.setattr(HashEncoder, "encode_documents", lambda self, texts, progress=None: [])
         with pytest.raises(InvalidVectorsError, match="0 results for 1"):
             index.add([self.DOCUMENT])
-
-
-class TestCallersErrors:
-    """An sqlite3 error of the caller's code is his, wherever his code runs inside our transaction."""
-
-    ERROR = sqlite3.OperationalError("disk is full: mine, not yours")
-
-    def fail(self, *args, **kwargs):
-        raise self.ERROR
-
-    def test_in_the_stream(self, new_index):
-        with pytest.raises(sqlite3.OperationalError, match="mine, not yours"):
-            new_index().add(self.fail() for _ in range(1))
-
-    def test_in_the_encoder(self, new_index, monkeypatch):
-        index = new_index()
-        monkeypatch.setattr(HashEncoder, "encode_documents", self.fail)
-        with pytest.raises(sqlite3.OperationalError, match="mine, not yours"):
-            index.add([Document("a", "text")])
-        assert len(index) == 0
-
-    def test_in_the_progress(self, new_index):
-        index = new_index()
-        with pytest.raises(sqlite3.OperationalError, match="mine, not yours"):
-            index.add([Document("a", "text")], progress=self.fail)
-        assert len(index) == 0
-
-    def test_in_a_filter(self, new_index):
-        index = new_index()
-        index.add([Document("a", "text")])
-        for use in (
-            lambda: index.search("text", filter=self.fail),
-            lambda: index.delete(filter=self.fail),
-            lambda: list(index.find(self.fail)),
-        ):
-            with pytest.raises(sqlite3.OperationalError, match="mine, not yours"):
-                use()
-        assert len(index) == 1
 
 
 class TestProgressOverTokens:

@@ -11,6 +11,9 @@ __all__ = ["check_full_text_record"]
 
 _RECORD = "SELECT CAST(block AS BLOB) FROM fulltext_data WHERE id = 10"
 _COOKIE_BYTES = 4
+# begins a record that also counts deletions (fts5_index.c, FTS5_STRUCTURE_V2): SQLite writes it only where a table says
+# contentless_delete, which ours does not, and reads it wherever it stands
+_OF_DELETIONS = bytes.fromhex("ff000001")
 # of each level: how many of its parts are being merged, and how many there are
 _LEVEL_NUMBERS = 2
 # of each part: its number, its first page and its last
@@ -19,7 +22,7 @@ _LONGEST_NUMBER = 9
 
 
 def check_full_text_record(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuse levels and parts that the record itself has no room for.
+    """Refuse levels and parts that the record itself has no room for, and a record of another kind than ours.
 
     SQLite reserves memory for as many as are announced, and then says that there is no memory, which is an error of
     the machine and not of the index (fts5_index.c, fts5StructureDecode).
@@ -33,9 +36,16 @@ def check_full_text_record(connection: sqlite3.Connection, path: Path) -> None:
     """
     row = connection.execute(_RECORD).fetchone()
     # a table without the record is refused by SQLite with the right words
-    if row is not None and not _has_room(bytes(row[0])):
+    if row is not None and not _is_ours(row[0]):
         msg = f"{path}: the list of the full-text index's parts is malformed. Restore the index from a backup."
         raise CorruptIndexError(msg)
+
+
+def _is_ours(record: bytes | None) -> bool:
+    """Whether it is a record as SQLite writes it for our table, with room for what it announces."""
+    if record is None or record[_COOKIE_BYTES:].startswith(_OF_DELETIONS):
+        return False
+    return _has_room(record)
 
 
 def _has_room(record: bytes) -> bool:

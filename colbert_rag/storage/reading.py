@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
@@ -155,7 +155,7 @@ class Reading:
         sql = f"SELECT {_CHECKED} FROM {_DOCUMENTS} WHERE d.key IN ({{}})"
         return {row[1]: _checked(*row) for row in self._in_batches(sql, keys)}
 
-    def all_documents(self) -> Iterator[tuple[int, Document]]:
+    def all_documents(self) -> Generator[tuple[int, Document], None, None]:
         """Every document with its key, in the order of the keys."""
         last = None
         for row in self.connection.execute(f"SELECT {_CHECKED} FROM {_DOCUMENTS} ORDER BY d.key"):

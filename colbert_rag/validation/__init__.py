@@ -1,6 +1,6 @@
 """What a user may pass in; everything else is refused before anything is written."""
 
-from colbert_rag.validation.documents import check_commit_every, check_documents, check_ids, check_stream
+from colbert_rag.validation.documents import check_commit_every, check_documents, check_ids, check_pair, check_stream
 from colbert_rag.validation.options import (
     check_create_options,
     check_k,
@@ -28,6 +28,7 @@ __all__ = [
     "check_k",
     "check_limit",
     "check_mode",
+    "check_pair",
     "check_pool_factor",
     "check_queries",
     "check_queries_encoded",

@@ -12,7 +12,7 @@ from colbert_rag.storage.rows import MOST_LEVELS, json_text
 from colbert_rag.types import Document
 from colbert_rag.validation.problems import is_int, listed, surrogate_problem, text_problem
 
-__all__ = ["check_commit_every", "check_documents", "check_ids", "check_stream"]
+__all__ = ["check_commit_every", "check_documents", "check_ids", "check_pair", "check_stream"]
 
 _ID_BYTES = 512
 _TEXT_BYTES = 64 << 20
@@ -137,6 +137,23 @@ def _mapping_problems(value: Mapping[Any, Any], where: str, depth: int) -> Itera
             yield f"{where} has a key of type {type(key).__name__}, JSON keys are str"
         else:
             yield _json_problem(key, f"a key of {where}", depth) or _json_problem(item, f"{where}[{key!r}]", depth - 1)
+
+
+def check_pair(pair: object, number: int) -> None:
+    """What stands for a document whose vectors were made elsewhere; both are checked later.
+
+    Args:
+        pair: As it was given.
+        number: Which one it is, from 0 on.
+
+    Raises:
+        InvalidDocumentError: no pair.
+    """
+    if isinstance(pair, tuple | list) and len(pair) == 2:
+        return
+    found = type(pair).__name__ + (f" of {len(pair)}" if isinstance(pair, tuple | list) else "")
+    problem = f"document number {number}: expected a pair (Document, TokenVectors), found {found}"
+    raise InvalidDocumentError(listed([problem], "Nothing was written."))
 
 
 def check_ids(ids: object) -> list[str]:

@@ -25,7 +25,11 @@ def check_token_vectors(document: Document, tokens: object, dim: int) -> None:
     if not isinstance(tokens, TokenVectors):
         msg = f"document {document.id!r}: expected colbert_rag.TokenVectors, found {type(tokens).__name__}."
         raise InvalidVectorsError(msg)
-    vectors, spans = np.asarray(tokens.vectors), np.asarray(tokens.spans)
+    try:
+        vectors, spans = np.asarray(tokens.vectors), np.asarray(tokens.spans)
+    except ValueError as err:
+        msg = f"document {document.id!r}: the vectors or the spans are no array: {err}. Nothing was written."
+        raise InvalidVectorsError(msg) from err
     problem = _vectors_problem(vectors, dim)
     if problem is None and (spans.shape != (len(vectors), 2) or spans.dtype.kind not in "iu"):
         problem = f"spans must be integers of shape ({len(vectors)}, 2), found {spans.dtype} {spans.shape}"

@@ -212,6 +212,8 @@ def test_pages_that_are_not_ours_are_refused(refused, case):
 NOISE = random.Random(5).randbytes(4096).hex()
 # a cookie, one level, one part, a counter; of the level: none being merged, and two thousand million parts
 MANY_PARTS = "00000000 01 01 01 00 87ffffff7f".replace(" ", "")
+# the same in a record that counts deletions; who does not know that kind sees 16,256 levels without a part
+MANY_PARTS_OF_DELETIONS = "00000000 ff000001 01 00 01 00 87ffffff7f 00".replace(" ", "").ljust(66_000, "0")
 
 WORDS = [
     Case(f"words: {name}", "verify folder", script(f"PRAGMA writable_schema = ON; {sql}"))
@@ -220,6 +222,10 @@ WORDS = [
         "nothing": "DELETE FROM fulltext_data WHERE id > 10;",
         "a structure of noise": f"UPDATE fulltext_data SET block = x'{NOISE[:80]}' WHERE id = 10;",
         "more parts than memory": f"UPDATE fulltext_data SET block = x'{MANY_PARTS}' WHERE id = 10;",
+        "more parts than memory, with deletions": (
+            f"UPDATE fulltext_data SET block = x'{MANY_PARTS_OF_DELETIONS}' WHERE id = 10;"
+        ),
+        "no structure": "UPDATE fulltext_data SET block = NULL WHERE id = 10;",
         "huge numbers of rows": "UPDATE fulltext_data SET block = x'ffffffffffffffffff' WHERE id = 1;",
         "no averages": "DELETE FROM fulltext_data WHERE id = 1;",
         "averages of nothing": "UPDATE fulltext_data SET block = x'000000' WHERE id = 1;",

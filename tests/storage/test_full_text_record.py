@@ -14,6 +14,9 @@ from colbert_rag.storage.schema import SCHEMA
 CATALOG = Path("catalog.sqlite")
 # cookie, levels, parts, counter
 BEGINNING = bytes(4) + b"\x01\x01\x01"
+# after the cookie: a record that counts deletions, which a table of ours never has; to SQLite one level, no part,
+# a counter, none being merged, and in it two thousand million; as numbers alone 16,256 levels without a part
+OF_DELETIONS = bytes(4) + bytes.fromhex("ff000001 010001 00 87ffffff7f 00")
 ANNOUNCED = {
     "more parts than memory": BEGINNING + b"\x00\x87\xff\xff\xff\x7f" + b"\x01\x01\x01",
     "more parts than bytes": BEGINNING + b"\x00\x02" + b"\x01\x01\x01",
@@ -22,6 +25,9 @@ ANNOUNCED = {
     "a number without end": bytes(4) + b"\xff" * 9,
     "nothing": b"",
     "no numbers": bytes(4),
+    "no record": None,
+    "a count of deletions": OF_DELETIONS,
+    "a count of deletions with room for what its numbers would be": OF_DELETIONS.ljust(33_000, b"\0"),
 }
 
 
@@ -32,9 +38,13 @@ def catalog():
         yield connection
 
 
+def words_of(number):
+    return f"head{number % 5}", f"word{number} alpha{number % 7} beta"
+
+
 def add(catalog, numbers):
     for number in numbers:
-        row = (number, f"head{number % 5}", f"word{number} alpha{number % 7} beta")
+        row = (number, *words_of(number))
         catalog.execute("INSERT INTO fulltext (rowid, heading, text) VALUES (?, ?, ?)", row)
 
 
@@ -48,6 +58,10 @@ def test_every_record_that_sqlite_writes_is_accepted(catalog):
         catalog.execute("BEGIN")
         add(catalog, range(first, first + 20))
         catalog.execute("COMMIT")
+        check_full_text_record(catalog, CATALOG)
+    for number in range(0, 600, 3):
+        words = (number, *words_of(number))
+        catalog.execute("INSERT INTO fulltext (fulltext, rowid, heading, text) VALUES ('delete', ?, ?, ?)", words)
         check_full_text_record(catalog, CATALOG)
     catalog.execute("INSERT INTO fulltext (fulltext) VALUES ('optimize')")
     check_full_text_record(catalog, CATALOG)

@@ -36,6 +36,7 @@ class TestTokenVectors:
             (UNITS * np.array([[1], [0], [1]]), "vector 1 has length 0.0000, vectors must have unit length"),
             (UNITS * np.array([[1], [1], [3]]), "vector 2 has length 3.0000"),
             (UNITS * 1.03, "unit length; normalise them"),
+            ([[1.0, 0.0, 0.0, 0.0], [1.0]], "the vectors or the spans are no array"),
         ],
     )
     def test_unusable_vectors_are_refused_with_the_document(self, vectors, words):
@@ -51,6 +52,7 @@ class TestTokenVectors:
             (SPANS[:, ::-1], "0 <= start <= end <= 4, the length of the text"),
             (SPANS - 1, "0 <= start <= end"),
             (SPANS + 1, "end <= 4"),
+            ([[0, 1], [1], [2, 4]], "the vectors or the spans are no array"),
         ],
     )
     def test_unusable_spans_are_refused_with_the_document(self, spans, words):
