@@ -125,11 +125,11 @@ def _end(connection: CatalogConnection) -> None:
 
     Closing alone rolls back no sooner than the last cursor is freed, which somebody may keep with a traceback.
     """
-    try:
-        if connection.is_own and connection.in_transaction:
+    if connection.is_own and connection.in_transaction:
+        # where the disk fails SQLite has rolled back already
+        with suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
-    finally:
-        connection.close()
+    connection.close()
 
 
 class Catalog:

@@ -25,7 +25,7 @@ from colbert_rag.storage.access import CATALOG, IMMUTABLE, access_mode, may_writ
 from colbert_rag.storage.forking import Identity, Use, enter, leave
 from colbert_rag.storage.guards import check_files, check_only_name
 from colbert_rag.storage.schema import APPLICATION_ID, FORMAT_VERSION
-from colbert_rag.storage.system_errors import is_memory_there, read_errors
+from colbert_rag.storage.system_errors import is_too_much, read_errors
 
 __all__ = [
     "CATALOG",
@@ -226,8 +226,7 @@ def sqlite_errors(folder: Path) -> Iterator[None]:
         msg = f"{folder / CATALOG}: malformed, with text that is no UTF-8. Run: colbert-rag verify {folder}"
         raise CorruptIndexError(msg) from err
     except MemoryError as err:
-        # SQLite's has no words
-        if err.args or not is_memory_there():
+        if not is_too_much(err):
             raise
         msg = f"{folder / CATALOG}: SQLite asks for more memory than there can be. Run: colbert-rag verify {folder}"
         raise CorruptIndexError(msg) from err

@@ -13,7 +13,7 @@ from colbert_rag.errors import ColbertRagError, ReadOnlyIndexError, StorageError
 __all__ = [
     "UnreadableError",
     "disk_errors",
-    "is_memory_there",
+    "is_too_much",
     "is_writable",
     "not_read",
     "read_errors",
@@ -23,6 +23,7 @@ __all__ = [
 
 # more than SQLite's own work on a sound catalog asks for at once
 _SOME_MEMORY = 64 << 20
+_CALLERS_OF_SQLITE = ("colbert_rag.storage.", "colbert_rag.verifying.")
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _SHORTAGES = {
     errno.EMFILE: "Too many files are open: close some or raise the limit (ulimit -n), and repeat.",
@@ -66,8 +67,19 @@ def read_errors(path: Path) -> Iterator[None]:
         raise unreadable(path, err) or StorageError(f"{path}: {err}. Check that it is there, and repeat.") from err
 
 
-def is_memory_there() -> bool:
-    """Whether memory can be had: then who was refused some asked for too much, as SQLite does for damaged numbers."""
+def is_too_much(err: MemoryError) -> bool:
+    """Whether SQLite asked for more memory than there can be, as it does for damaged numbers, where there is some.
+
+    Its error has no words, unlike NumPy's, and comes from a call of ours, unlike a caller's.
+    """
+    trace = err.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    raiser = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__"))
+    return not err.args and raiser.startswith(_CALLERS_OF_SQLITE) and _is_memory_there()
+
+
+def _is_memory_there() -> bool:
     try:
         bytearray(_SOME_MEMORY)
     except MemoryError:

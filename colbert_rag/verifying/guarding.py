@@ -15,7 +15,7 @@ from colbert_rag.errors import (
     UnsupportedFormatError,
 )
 from colbert_rag.storage.connection import CATALOG
-from colbert_rag.storage.system_errors import is_memory_there, shortage
+from colbert_rag.storage.system_errors import is_too_much, shortage
 from colbert_rag.types import Progress
 
 __all__ = ["ProgressError", "damage_noted", "guarded"]
@@ -72,8 +72,7 @@ def damage_noted(problems: list[str], root: Path) -> Iterator[None]:
     except ColbertRagError:
         raise
     except MemoryError as err:
-        # SQLite's has no words
-        if err.args or not is_memory_there():
+        if not is_too_much(err):
             raise
         problems.append(f"{CATALOG}: SQLite asks for more memory than there can be, as it does for damaged numbers")
     except _DAMAGE as err:

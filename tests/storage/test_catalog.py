@@ -335,3 +335,18 @@ def test_another_catalog_in_its_place_is_refused_and_never_mixed_with_the_one_th
             pass
         with pytest.raises(IndexClosedError, match="another index lies here now"), catalog.writing():
             pass
+
+
+def test_a_write_that_failed_holds_no_lock_though_somebody_keeps_a_cursor_of_it(folder, catalog):
+    numbers = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 9) SELECT n FROM c"
+    kept = []
+
+    def fail(writing):
+        kept.append(writing.connection.execute(numbers))
+        assert next(kept[0]) == (1,)
+        raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"), catalog.writing() as writing:
+        fail(writing)
+    with closing(Catalog(folder, lock_timeout_s=0)) as other, other.writing():
+        pass

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from colbert_rag.errors import CorruptIndexError, ReadOnlyIndexError, StorageError
-from colbert_rag.storage.system_errors import UnreadableError, disk_errors, read_errors
+from colbert_rag.storage.system_errors import UnreadableError, disk_errors, is_too_much, read_errors
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,29 @@ def test_what_has_its_words_already_keeps_them(tmp_path, translated):
     with pytest.raises(CorruptIndexError) as caught, translated(tmp_path):
         raise error
     assert caught.value is error
+
+
+class TestMemory:
+    """SQLite says "no memory" of numbers that are too large; other lacks of memory stay what they are."""
+
+    def test_a_callers_error_is_not_sqlites(self):
+        with pytest.raises(MemoryError) as caught:
+            raise MemoryError
+        assert not is_too_much(caught.value)
+
+    def test_an_error_with_words_is_numpys(self):
+        assert not is_too_much(MemoryError("Unable to allocate"))
+
+    def test_where_there_is_no_memory_nothing_asked_for_too_much(self, monkeypatch):
+        monkeypatch.setattr("colbert_rag.storage.system_errors._SOME_MEMORY", 1 << 62)
+        assert not is_too_much(raised_in("colbert_rag.storage.reading"))
+
+    def test_of_sqlites_call_in_our_code_it_is_too_much(self):
+        assert is_too_much(raised_in("colbert_rag.storage.reading"))
+
+
+def raised_in(module):
+    """The error without words that a call of C raises in a module."""
+    with pytest.raises(MemoryError) as caught:
+        exec("raise MemoryError", {"__name__": module})
+    return caught.value

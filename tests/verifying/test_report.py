@@ -458,7 +458,6 @@ def test_a_full_temporary_folder_and_memory_are_no_damage(path, monkeypatch, err
         raise error
 
     monkeypatch.setattr("colbert_rag.verifying.report.word_problems", fails)
-    monkeypatch.setattr("colbert_rag.verifying.guarding.is_memory_there", lambda: False)
     with pytest.raises(kind) as caught:
         verify_folder(path)
     assert kind is MemoryError or str(path / "catalog.sqlite") in str(caught.value)
