@@ -92,7 +92,7 @@ SAFEGUARDS = (
     Safeguard(
         "a write is one transaction",
         f"{_STORAGE}/catalog.py",
-        '                connection.execute("BEGIN IMMEDIATE")\n                writing = Writing(connection)\n'
+        "                self._begin(connection)\n                writing = Writing(connection)\n"
         "                yield writing\n                writing.seal()\n"
         '                connection.execute("COMMIT")\n',
         "                writing = Writing(connection)\n                yield writing\n"
