@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -36,12 +37,28 @@ class Workers:
     def each(self, work: Callable[[T, Workers], R], items: Sequence[T]) -> list[R]:
         """Results of ``work(item, workers)``, in order.
 
-        One item is spread over all threads; of several each keeps to one thread, which costs less waiting.
+        One item is spread over all threads; of several each keeps to one thread, which costs less waiting. This thread
+        takes its share: one that only waited would be woken for every result, and want the GIL then.
         """
         if len(items) <= 1 or self.n_threads == 1:
             return [work(item, self) for item in items]
-        alone = Workers(1)
-        return list(self._started(lambda item: work(item, alone), items))
+        alone, results = Workers(1), dict[int, R]()
+        # a step of a range is taken whole by one thread
+        numbers = iter(range(len(items)))
+
+        def take_some(_: int) -> None:
+            for n in numbers:
+                results[n] = work(items[n], alone)
+
+        others = self._started(take_some, range(1, min(self.n_threads, len(items))))
+        try:
+            take_some(0)
+        finally:
+            # who fails or is interrupted leaves the others nothing to begin
+            deque(numbers, maxlen=0)
+        for _ in others:
+            pass
+        return [results[n] for n in range(len(items))]
 
     def _started(self, work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         try:

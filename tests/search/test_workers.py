@@ -74,17 +74,40 @@ def test_threads_default_to_one_per_core(monkeypatch):
     assert Workers().n_threads == 1
 
 
-def test_several_items_have_a_thread_each_and_their_results_keep_their_order():
-    workers = Workers(3)
-    seen = set()
+def test_several_items_keep_to_one_thread_each_and_the_caller_takes_a_share():
+    workers, meeting = Workers(3), threading.Barrier(3, timeout=60)
+    threads, sizes = set(), set()
 
     def work(item, inner):
-        seen.add((threading.current_thread() is threading.main_thread(), inner.n_threads))
+        if item < 3:
+            meeting.wait()
+        threads.add(threading.current_thread())
+        sizes.add(inner.n_threads)
         return item * item
 
     assert workers.each(work, list(range(20))) == [n * n for n in range(20)]
-    assert seen == {(False, 1)}
+    assert len(threads) == 3
+    assert threading.current_thread() in threads
+    assert sizes == {1}
     workers.close()
+
+
+def test_who_fails_leaves_the_others_nothing_to_begin():
+    workers, meeting, is_over = Workers(2), threading.Barrier(2, timeout=60), threading.Event()
+    begun = []
+
+    def work(item, inner):
+        begun.append(item)
+        meeting.wait()
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        is_over.wait(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        workers.each(work, list(range(1_000)))
+    is_over.set()
+    workers.close()
+    assert sorted(begun) == [0, 1]
 
 
 def test_a_lone_item_has_all_the_threads():
