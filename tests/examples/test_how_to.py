@@ -15,7 +15,18 @@ PAGES = Path(__file__).parents[2] / "docs" / "how-to"
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["backup.md", "explain.md", "filters.md", "gpu.md", "long-documents.md", "mine.md", "models.md", "train.md"]
+    "name",
+    [
+        "backup.md",
+        "explain.md",
+        "filters.md",
+        "gpu.md",
+        "long-documents.md",
+        "mine.md",
+        "models.md",
+        "serve.md",
+        "train.md",
+    ],
 )
 def test_the_code_of_a_page_runs(name: str, tmp_path: Path):
     blocks = re.findall(r"```python\n(.*?)```", (PAGES / name).read_text(), re.DOTALL)
