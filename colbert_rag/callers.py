@@ -17,9 +17,10 @@ _TAKEN_FOR_OURS = (sqlite3.Error, UnicodeDecodeError, ColbertRagError)
 
 
 class _CallerError(Exception):
-    def __init__(self, cause: Exception) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.context, self.is_suppressed = error.__context__, error.__suppress_context__
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def calling() -> Iterator[None]:
     try:
         yield
     except _TAKEN_FOR_OURS as err:
-        raise _CallerError(err) from err
+        raise _CallerError(err) from None
 
 
 def calling_progress(progress: Progress) -> Progress:
@@ -44,7 +45,17 @@ def calling_progress(progress: Progress) -> Progress:
 @contextmanager
 def caller_errors_raised() -> Iterator[None]:
     """Around a transaction: raises what :func:`calling` has put aside, as it was."""
+    aside = None
     try:
         yield
     except _CallerError as err:
-        raise err.cause from err.cause.__cause__
+        aside = err
+    if aside is None:
+        return
+    try:
+        raise aside.error
+    finally:
+        # as they were before the error was put aside
+        aside.error.__context__, aside.error.__suppress_context__ = aside.context, aside.is_suppressed
+        aside.__context__ = None
+        del aside

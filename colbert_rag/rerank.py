@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from colbert_rag.errors import InvalidDocumentError
+from colbert_rag.errors import InvalidDocumentError, InvalidVectorsError
 from colbert_rag.kernels import maxsim, token_similarities
 from colbert_rag.models import encoder_for
 from colbert_rag.search import Workers, best_passages
 from colbert_rag.types import Document, Float32Array, Passage, SearchConfig, TextEncoder, TokenVectors
 from colbert_rag.validation import (
+    check_count,
     check_documents,
     check_k,
     check_queries,
     check_queries_encoded,
     check_search_config,
+    check_token_vectors,
 )
 from colbert_rag.writing import encode_documents
 
@@ -64,6 +66,7 @@ class EncodedTexts:
     _offsets: NDArray[np.int64] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        check_count(self.tokens, self.texts)
         if not self.tokens:
             return
         packed = np.concatenate([tokens.vectors for tokens in self.tokens])
@@ -75,8 +78,22 @@ class EncodedTexts:
         for name, value in (("_packed", packed), ("_offsets", offsets), ("tokens", tuple(views))):
             object.__setattr__(self, name, value)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # the vectors once, and in one array again
+        return EncodedTexts, (self.texts, self.tokens)
+
     def maxsim(self, query: Float32Array) -> Float32Array:
-        """MaxSim of a query, ``(Q, D) float32``, with every text: ``(N,) float32``. There must be a text."""
+        """MaxSim of a query, ``(Q, D) float32``, with every text: ``(N,) float32``. There must be a text.
+
+        Raises:
+            InvalidVectorsError: the texts were encoded with another number of dimensions.
+        """
+        if query.shape[1] != self._packed.shape[1]:
+            msg = (
+                f"the texts were encoded with {self._packed.shape[1]} dimensions, the query with {query.shape[1]}. "
+                f"Encode both with one model."
+            )
+            raise InvalidVectorsError(msg)
         scores = np.empty(len(self.texts), np.float32)
 
         def score(part: slice) -> None:
@@ -119,6 +136,9 @@ class Reranker:
         ]
         check_documents(documents)
         tokens = encode_documents(self.encoder, documents) if documents else []
+        check_count(tokens, documents)
+        for document, vectors in zip(documents, tokens, strict=True):
+            check_token_vectors(document, vectors, self.encoder.dim)
         return EncodedTexts(tuple(document.text for document in documents), tuple(tokens))
 
     def rerank(

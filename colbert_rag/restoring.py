@@ -14,7 +14,7 @@ from colbert_rag.errors import CorruptIndexError, IndexExistsError
 from colbert_rag.index import Index
 from colbert_rag.models import NO_MODEL, check_model_is_there, check_same_model, encoder_for
 from colbert_rag.search import column_shape, open_codec
-from colbert_rag.storage import Catalog, CodecRecord, FileRecord, Segment, SegmentRecord, create_catalog
+from colbert_rag.storage import Catalog, CodecRecord, FileRecord, Segment, SegmentRecord, create_catalog, index_folder
 from colbert_rag.storage.copying import appearing_folder, copy_file, open_file
 from colbert_rag.storage.files import make_folder, remove_folder, sha256_of, sync_folder
 from colbert_rag.storage.mapping import check_recorded
@@ -63,7 +63,7 @@ def restore_index(
         ModelMismatchError: the encoder is not the one that the index was built with.
         ModelNotFoundError: documents must be encoded anew, and their model is not here.
     """
-    old, new = Path(source).absolute(), Path(target).absolute()
+    old, new = index_folder(source), Path(target).absolute()
     if new.resolve().is_relative_to(old.resolve()):
         msg = f"{new}: lies inside the index {old}, which is left as it is. Choose a place outside."
         raise IndexExistsError(msg)

@@ -148,3 +148,17 @@ def test_what_the_caller_says_of_the_cause_of_his_error_is_kept():
     with pytest.raises(sqlite3.DatabaseError) as caught, caller_errors_raised(), calling():
         failing()
     assert caught.value.__cause__ is cause
+
+
+def test_what_an_error_says_of_another_stays_and_leads_in_no_circle():
+    def code():
+        try:
+            {}["key"]
+        except KeyError:
+            raise sqlite3.DatabaseError("mine")  # noqa: B904  # as callers do
+
+    with pytest.raises(sqlite3.DatabaseError, match="mine") as caught, caller_errors_raised(), calling():
+        code()
+    assert isinstance(caught.value.__context__, KeyError)
+    assert caught.value.__context__.__context__ is None
+    assert (caught.value.__cause__, caught.value.__suppress_context__) == (None, False)

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
-from colbert_rag import Document, InvalidDocumentError, InvalidQueryError, ModelMismatchError, Reranker
+from colbert_rag import (
+    Document,
+    InvalidDocumentError,
+    InvalidQueryError,
+    InvalidVectorsError,
+    ModelMismatchError,
+    Reranker,
+)
+from colbert_rag.rerank import EncodedTexts
 from colbert_rag.testing import HashEncoder
 
 TEXTS = ["cats sleep", "the notice period is long", "dogs run. notice the cat", "period"]
@@ -84,3 +94,29 @@ def test_documents_are_ranked_by_heading_and_text_and_their_passages_are_of_the_
     assert all(r.text == documents[0].text and r.passages[0].text == "Three months." for r in ranked)
     [plain] = Reranker(encoder).rerank("notice period months", ["Notice period\n\nThree months. Nothing else."])
     assert ranked[0].score == plain.score
+
+
+class TestEncodedTexts:
+    def test_vectors_lie_in_one_array_and_go_once_to_another_process(self, reranker):
+        encoded = reranker.encode(TEXTS)
+        base = encoded.tokens[0].vectors.base
+        assert all(tokens.vectors.base is base for tokens in encoded.tokens)
+        sent = pickle.dumps(encoded)
+        assert len(sent) < 1.5 * base.nbytes + 4_000
+        again = pickle.loads(sent)
+        assert reranker.rerank("notice", again) == reranker.rerank("notice", encoded)
+        assert again.tokens[0].vectors.base is again.tokens[-1].vectors.base
+
+    def test_texts_and_vectors_that_do_not_fit_are_refused(self, reranker, encoder):
+        encoded = reranker.encode(TEXTS)
+        with pytest.raises(InvalidVectorsError):
+            EncodedTexts(encoded.texts, encoded.tokens[:2])
+        other = Reranker(HashEncoder(encoder.dim * 2))
+        with pytest.raises(InvalidVectorsError, match="Encode both with one model"):
+            other.rerank("notice", encoded)
+
+    def test_an_encoder_that_gives_too_few_vectors_is_refused(self, encoder, monkeypatch):
+        real = encoder.encode_documents
+        monkeypatch.setattr(encoder, "encode_documents", lambda texts, **options: real(texts, **options)[:-1])
+        with pytest.raises(InvalidVectorsError):
+            Reranker(encoder).rerank("notice", TEXTS)

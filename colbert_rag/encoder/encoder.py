@@ -208,17 +208,17 @@ class Encoder:
     @property
     def dim(self) -> int:
         """Dimensions of a token vector; loads the model."""
-        return (self._for_queries() or self._loaded()).dim
+        return (self._token_model or self._for_queries() or self._loaded()).dim
 
     @property
     def fingerprint(self) -> dict[str, JsonValue]:
         """What identifies the model and its settings; equal fingerprints give equal vectors, up to rounding.
 
         ``model`` and ``revision`` say where the model was found: two copies of one checkpoint differ in
-        them alone. Loads the model and reads all weights, once.
+        them alone. Loads the model and, unless it is the built-in one, reads all weights, once.
         """
         if self._fingerprint is None:
-            light = self._for_queries()
+            light = None if self._token_model else self._for_queries()
             model = light or self._loaded()
             self._fingerprint = {
                 "model": self._name,
@@ -284,17 +284,16 @@ class Encoder:
             InvalidQueryError: as for :meth:`encode_queries`.
         """
         check_texts([text], "query", InvalidQueryError)
-        light = self._for_queries()
+        light = None if self._token_model else self._for_queries()
         model = light or self._loaded()
         [tokens] = model.tokenise([text], "query")
         _check_query_fits(text, len(tokens.ids), model.context)
         return query_labels(self._loaded(), text) if light is None else light.labels(text)
 
     def _encode_new_queries(self, texts: Sequence[str]) -> dict[str, Float32Array]:
-        light = self._for_queries()
-        if light is not None and (self._token_model is None or self._token_model.is_on_cpu):
-            return self._encode_light(light, texts)
-        return self._encode_by_torch(self._loaded(), texts)
+        is_elsewhere = self._token_model is not None and not self._token_model.is_on_cpu
+        light = None if is_elsewhere else self._for_queries()
+        return self._encode_by_torch(self._loaded(), texts) if light is None else self._encode_light(light, texts)
 
     @staticmethod
     def _encode_light(model: QueryModel, texts: Sequence[str]) -> dict[str, Float32Array]:

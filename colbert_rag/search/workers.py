@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from typing import TypeVar
 
@@ -33,6 +33,7 @@ class Workers:
     def __init__(self, n_threads: int | None = None) -> None:
         self.n_threads = n_threads or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self.n_threads, thread_name_prefix="colbert_rag")
+        self._is_closed = False
 
     def each(self, work: Callable[[T, Workers], R], items: Sequence[T]) -> list[R]:
         """Results of ``work(item, workers)``, in order.
@@ -43,32 +44,48 @@ class Workers:
         if len(items) <= 1 or self.n_threads == 1:
             return [work(item, self) for item in items]
         alone, results = Workers(1), dict[int, R]()
+
+        def work_on(n: int) -> None:
+            results[n] = work(items[n], alone)
+
+        self._share(work_on, len(items))
+        return [results[n] for n in range(len(items))]
+
+    def _share(self, work: Callable[[int], None], n: int) -> None:
+        """Call ``work`` for each number below ``n``, in this thread and whichever others have time."""
         # a step of a range is taken whole by one thread
-        numbers = iter(range(len(items)))
+        numbers = iter(range(n))
+        others: list[Future[None]] = []
 
-        def take_some(_: int) -> None:
-            for n in numbers:
-                results[n] = work(items[n], alone)
+        def take_some() -> None:
+            for number in numbers:
+                work(number)
 
-        others = self._started(take_some, range(1, min(self.n_threads, len(items))))
         try:
-            take_some(0)
+            for _ in range(min(self.n_threads, n) - 1):
+                others += self._begun(take_some)
+            take_some()
         finally:
             # who fails or is interrupted leaves the others nothing to begin
             deque(numbers, maxlen=0)
-        for _ in others:
-            pass
-        return [results[n] for n in range(len(items))]
+        for other in others:
+            # what has not begun, behind the work of another caller, is not waited for
+            if not other.cancel():
+                other.result()
 
-    def _started(self, work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+    def _begun(self, work: Callable[[], None]) -> list[Future[None]]:
+        """Work handed to another thread; none where no thread is to be had, and this one does it all."""
         try:
-            return self._pool.map(work, items)
+            return [self._pool.submit(work)]
         except RuntimeError as err:
+            if not self._is_closed:
+                return []
             msg = "the index was closed during a search. Open it again with Index.open."
             raise IndexClosedError(msg) from err
 
     def close(self) -> None:
         """End the threads."""
+        self._is_closed = True
         self._pool.shutdown(wait=False)
 
     def spread(
@@ -89,7 +106,4 @@ class Workers:
         cuts = np.searchsorted(tokens, np.arange(1, n_parts) * (tokens[-1] / n_parts)) + 1
         bounds = [0, *(int(cut) for cut in cuts), len(starts)]
         parts = [slice(a, b) for a, b in pairwise(bounds) if b > a]
-        others = self._started(work, parts[1:])
-        work(parts[0])
-        for _ in others:
-            pass
+        self._share(lambda n: work(parts[n]), len(parts))

@@ -58,11 +58,15 @@ class CatalogFiles:
 
 def index_folder(path: str | Path) -> Path:
     """The folder itself, behind whatever links lead to it now: they may lead elsewhere while an index is open."""
+    absolute = Path(path).absolute()
+    # on Windows it would turn the letter of a drive into the name of a server, which SQLite's URIs cannot hold
+    if os.name == "nt":
+        return absolute
     try:
-        return Path(path).resolve()
-    # of a link that leads to itself, which is refused later, with words
-    except (OSError, RuntimeError):
-        return Path(path).absolute()
+        return absolute.resolve()
+    # of a link that leads to itself, or of a name that no file can have: refused later, with words
+    except (OSError, RuntimeError, ValueError):
+        return absolute
 
 
 def _status(path: Path) -> os.stat_result | None:

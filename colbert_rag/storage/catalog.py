@@ -251,7 +251,7 @@ class Catalog:
         connection = connect(self.folder, write=True, timeout_s=_TRY_S, expected=self._identity)
         try:
             with sqlite_errors(self.folder):
-                self._begin(connection)
+                self._locking(connection, "BEGIN IMMEDIATE")
                 writing = Writing(connection)
                 yield writing
                 writing.seal()
@@ -262,12 +262,12 @@ class Catalog:
         finally:
             _end(connection)
 
-    def _begin(self, connection: CatalogConnection) -> None:
-        """Take the write lock, in short tries: SQLite waits without looking for an interrupt."""
+    def _locking(self, connection: CatalogConnection, sql: str) -> None:
+        """Run what takes the write lock, in short tries: SQLite waits without looking for an interrupt."""
         end = time.monotonic() + self.lock_timeout_s
         while True:
             try:
-                connection.execute("BEGIN IMMEDIATE")
+                connection.execute(sql)
             except sqlite3.OperationalError as err:
                 if "locked" not in str(err) or time.monotonic() >= end:
                     raise
@@ -280,17 +280,18 @@ class Catalog:
 
     def vacuum(self) -> None:
         """Give the space of deleted rows back to the file system; commits nothing."""
-        connection = connect(self.folder, write=True, timeout_s=self.lock_timeout_s, expected=self._identity)
         try:
-            with sqlite_errors(self.folder):
-                check_pages(connection, self.folder / CATALOG)
-                connection.execute("VACUUM")
-            _fold_log(connection, _WAIT_FOR_READERS_S)
+            connection = connect(self.folder, write=True, timeout_s=_TRY_S, expected=self._identity)
+            try:
+                with sqlite_errors(self.folder):
+                    check_pages(connection, self.folder / CATALOG)
+                    self._locking(connection, "VACUUM")
+                _fold_log(connection, _WAIT_FOR_READERS_S)
+            finally:
+                connection.close()
         except (IndexLockedError, StorageError) as err:
             # the compaction stands; only its space is given back later
             _log.warning("%s: could not shrink the catalog now: %s", self.folder, err)
-        finally:
-            connection.close()
 
     def state(self, reading: Reading) -> CatalogState:
         """The commit that a transaction sees.

@@ -118,7 +118,7 @@ def connect(folder: Path, *, write: bool, timeout_s: float, expected: Identity |
     Args:
         folder: The index folder.
         write: Whether changes are allowed.
-        timeout_s: How long the beginning of a write waits for another writer.
+        timeout_s: How long one try to begin a write waits for another writer.
         expected: The file that it must be; None for any.
 
     Raises:

@@ -17,7 +17,7 @@ from typing import Protocol, TypeAlias
 
 from colbert_rag.errors import IndexClosedError
 
-__all__ = ["Identity", "Resting", "Use", "enter", "leave", "rests_at_forks", "using"]
+__all__ = ["Identity", "Resting", "Use", "enter", "is_in_use", "leave", "rests_at_forks", "using"]
 
 Identity: TypeAlias = tuple[int, int]
 """Device and inode of a file."""
@@ -71,6 +71,11 @@ def enter(path: Path) -> Use:
 def leave(use: Use | None) -> None:
     """Say that the connection is closed; twice is as good as once."""
     _in_use.pop(id(use), None)
+
+
+def is_in_use(status: os.stat_result) -> bool:
+    """Whether this process has a connection to a file, and so may not open it by hand: closing it drops all locks."""
+    return any(use.identity == (status.st_dev, status.st_ino) for use in list(_in_use.values()))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from colbert_rag.errors import CorruptIndexError, ReadOnlyIndexError
+from colbert_rag.storage.forking import is_in_use
 from colbert_rag.storage.holes import check_filled
 from colbert_rag.storage.schema import SCHEMA
 
@@ -75,7 +76,10 @@ def check_files(path: Path) -> None:
             f"{journal}: colbert_rag writes no such file, and SQLite would replay it. Restore the index from a backup."
         )
         raise CorruptIndexError(msg)
-    check_filled(path.parent, {path: path.stat()})
+    status = path.stat()
+    # what is in use was looked at before
+    if not is_in_use(status):
+        check_filled(path.parent, {path: status})
 
 
 def check_only_name(path: Path) -> None:

@@ -46,6 +46,7 @@ def salvaging(folder: Path) -> Iterator[Salvage]:
         UnsupportedFormatError: it is of another format version.
         StorageError: this user may not read it, or the disk does not give it.
         IndexLockedError: another process is recovering it.
+        IndexClosedError: this is a forked child, and another thread of its parent was using it.
     """
     path = folder / CATALOG
     log = path.with_name(path.name + "-wal")

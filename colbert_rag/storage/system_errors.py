@@ -21,8 +21,8 @@ __all__ = [
     "unreadable",
 ]
 
-# more than SQLite's own work on a sound catalog asks for at once
-_SOME_MEMORY = 64 << 20
+# more than the largest text that is let in takes in SQLite and as a string together
+_SOME_MEMORY = 512 << 20
 _CALLERS_OF_SQLITE = ("colbert_rag.storage.", "colbert_rag.verifying.")
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _SHORTAGES = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from colbert_rag.errors import ColbertRagError, IndexLockedError
 from colbert_rag.storage import Catalog, CatalogState, Reading
-from colbert_rag.storage.access import CATALOG, CatalogFiles
+from colbert_rag.storage.access import CATALOG, CatalogFiles, index_folder
 from colbert_rag.storage.catalog import read_state
 from colbert_rag.storage.guards import work_bounded
 from colbert_rag.storage.leftovers import leftovers
@@ -60,11 +60,12 @@ def verify_folder(path: str | Path, progress: Progress | None = None) -> VerifyR
 
     Raises:
         IndexNotFoundError: there is no catalog in the folder.
+        IndexClosedError: this is a forked child, and another thread of its parent was using the index.
         IndexLockedError: another process is recovering the catalog after a crash, or writes without a pause.
         ReadOnlyIndexError: the last writer did not finish, and without write access its log cannot be read along.
         StorageError: open files, memory, temporary space or permissions do not suffice for a look.
     """
-    root = Path(path).absolute()
+    root = index_folder(path)
     for _ in range(_ATTEMPTS):
         look = _Look(root, guarded(progress or silent))
         commits = _commits(root)

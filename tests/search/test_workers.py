@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from colbert_rag.errors import IndexClosedError
 from colbert_rag.search import Workers
 
 
@@ -108,6 +109,28 @@ def test_who_fails_leaves_the_others_nothing_to_begin():
     is_over.set()
     workers.close()
     assert sorted(begun) == [0, 1]
+
+
+def test_what_has_not_begun_behind_another_callers_work_is_not_waited_for():
+    workers, is_over = Workers(2), threading.Event()
+    busy = [workers._pool.submit(is_over.wait, 60) for _ in range(2)]
+    assert workers.each(lambda item, inner: item + 1, [1, 2, 3]) == [2, 3, 4]
+    assert not any(future.done() for future in busy)
+    is_over.set()
+    workers.close()
+
+
+def test_where_no_thread_is_to_be_had_the_caller_does_it_all(monkeypatch):
+    workers = Workers(3)
+
+    def no_thread(*_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(workers._pool, "submit", no_thread)
+    assert workers.each(lambda item, inner: item + 1, [1, 2, 3]) == [2, 3, 4]
+    workers.close()
+    with pytest.raises(IndexClosedError, match="closed during a search"):
+        workers.each(lambda item, inner: item, [1, 2])
 
 
 def test_a_lone_item_has_all_the_threads():

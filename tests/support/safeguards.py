@@ -82,8 +82,8 @@ SAFEGUARDS = (
     Safeguard(
         "writers take turns",
         f"{_STORAGE}/catalog.py",
-        '                connection.execute("BEGIN IMMEDIATE")\n',
-        '                connection.execute("BEGIN")\n',
+        '                self._locking(connection, "BEGIN IMMEDIATE")\n',
+        '                self._locking(connection, "BEGIN")\n',
         (
             "tests/storage/test_catalog.py::test_a_second_writer_is_refused_after_the_timeout",
             "tests/concurrency/test_two_writers.py::test_no_commit_of_eight_racing_writers_is_lost",
@@ -92,7 +92,7 @@ SAFEGUARDS = (
     Safeguard(
         "a write is one transaction",
         f"{_STORAGE}/catalog.py",
-        "                self._begin(connection)\n                writing = Writing(connection)\n"
+        '                self._locking(connection, "BEGIN IMMEDIATE")\n                writing = Writing(connection)\n'
         "                yield writing\n                writing.seal()\n"
         '                connection.execute("COMMIT")\n',
         "                writing = Writing(connection)\n                yield writing\n"

@@ -74,6 +74,7 @@ class _Layer:
     def _attend(self, hidden: Float32Array) -> Float32Array:
         n_texts, n_tokens, dim = hidden.shape
         shape = n_texts, n_tokens, 3, self._n_heads, dim // self._n_heads
+        # of one head: too small for a BLAS to start threads, but in the longest queries
         query, key, value = self._mixed(hidden).reshape(shape).transpose(2, 0, 3, 1, 4)
         scores = query @ key.swapaxes(-1, -2)
         scores /= np.float32(math.sqrt(shape[-1]))
