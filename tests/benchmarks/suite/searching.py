@@ -20,7 +20,7 @@ BOUNDS = {4: (Bound(LOSS, most=0.003), Bound(FOUND, least=0.97)), 2: (Bound(FOUN
 # a peer is timed at whatever quality it has, if it is set up so that it works at all
 _WORKS = (Bound(FOUND, least=0.5),)
 _GROWTH = (Bound(FOUND, least=0.9),)
-_SIZES = (1_000_000, 2_000_000, 5_000_000, 10_000_000, 20_000_000, 50_000_000)
+_SIZES = (1_000_000, 2_000_000, 5_000_000, 20_000_000, 50_000_000)
 _BATCH = 64
 _NO_PASSAGES = {"passages": 0}
 
