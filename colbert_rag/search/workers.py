@@ -54,12 +54,12 @@ class Workers:
     def _share(self, work: Callable[[int], None], n: int) -> None:
         """Call ``work`` for each number below ``n``, in this thread and whichever others have time."""
         # a step of a range is taken whole by one thread
-        numbers = iter(range(n))
+        numbers, held = iter(range(n)), [work]
         others: list[Future[None]] = []
 
         def take_some() -> None:
             for number in numbers:
-                work(number)
+                held[0](number)
 
         try:
             for _ in range(min(self.n_threads, n) - 1):
@@ -72,6 +72,8 @@ class Workers:
             # what has not begun, behind the work of another caller, is not waited for
             if not other.cancel():
                 other.result()
+        # what was cancelled lies in the queue for a while, and would keep the maps that the work knows of
+        held.clear()
 
     def _begun(self, work: Callable[[], None]) -> list[Future[None]]:
         """Work handed to another thread; none where no thread is to be had, and this one does it all."""

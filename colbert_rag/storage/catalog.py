@@ -175,6 +175,11 @@ class Catalog:
         for connection in idle:
             connection.close()
 
+    def __del__(self) -> None:
+        # whoever else refers to a connection, as a cursor in a traceback does, must not keep it open
+        for connection in getattr(self, "_idle", ()):
+            connection.close()
+
     def rest(self) -> None:
         """Close every idle connection; the next call opens one."""
         # who forks while another thread holds the guard does not wait for it

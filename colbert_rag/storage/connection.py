@@ -92,6 +92,7 @@ class CatalogConnection(sqlite3.Connection):
         if self.is_own:
             super().close()
             leave(self.use)
+            self.use = None
 
     # the defaults outlive the module, which may be gone when the interpreter ends
     def __del__(
@@ -99,12 +100,9 @@ class CatalogConnection(sqlite3.Connection):
         getpid: Any = os.getpid,
         keep: Any = ctypes.pythonapi.Py_IncRef,
         of: Any = ctypes.py_object,
-        leave: Any = leave,
     ) -> None:
         if self._process not in (None, getpid()):
             keep(of(self))
-        else:
-            leave(self.use)
 
     def _check_process(self) -> None:
         if not self.is_own:

@@ -24,7 +24,7 @@ Identity: TypeAlias = tuple[int, int]
 
 
 class Use:
-    """That a connection to a file is open, or about to be."""
+    """That a connection to a file is open, or about to be: it ends with whoever holds it, however that comes about."""
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
@@ -39,7 +39,7 @@ class Resting(Protocol):
 
 # of the whole process, as SQLite's table is; each is changed and copied in one step that no other thread can divide
 _keepers: dict[int, weakref.ref[Resting]] = {}
-_in_use: dict[int, Use] = {}
+_in_use: dict[int, weakref.ref[Use]] = {}
 _inherited: set[Identity] = set()
 
 
@@ -64,8 +64,13 @@ def enter(path: Path) -> Use:
             "the child. Fork while no call runs, or start processes by spawn: multiprocessing.get_context('spawn')."
         )
         raise IndexClosedError(msg)
-    _in_use[id(use)] = use
+    number = id(use)
+    _in_use[number] = weakref.ref(use, lambda _: _in_use.pop(number, None))
     return use
+
+
+def _uses() -> list[Use]:
+    return [use for reference in list(_in_use.values()) if (use := reference()) is not None]
 
 
 def leave(use: Use | None) -> None:
@@ -75,7 +80,7 @@ def leave(use: Use | None) -> None:
 
 def is_in_use(status: os.stat_result) -> bool:
     """Whether this process has a connection to a file, and so may not open it by hand: closing it drops all locks."""
-    return any(use.identity == (status.st_dev, status.st_ino) for use in list(_in_use.values()))
+    return any(use.identity == (status.st_dev, status.st_ino) for use in _uses())
 
 
 @contextmanager
@@ -96,7 +101,7 @@ def _before() -> None:
 
 
 def _after_in_child() -> None:
-    _inherited.update(use.identity for use in _in_use.values())
+    _inherited.update(use.identity for use in _uses())
     _in_use.clear()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -41,6 +42,8 @@ _STATISTICS: frozenset[SchemaRow] = frozenset(
 # a row has two bytes at least, and a check of it some hundred steps
 _MOST_STEPS_A_BYTE = 100
 _STEPS = 100_000
+_FAILED_READ = re.compile(r"unable to get the page\. error code=(\d+)")
+_SQLITE_IOERR = 10
 
 
 def _status(path: Path) -> os.stat_result | None:
@@ -128,11 +131,16 @@ def check_pages(connection: sqlite3.Connection, path: Path) -> None:
 
     Raises:
         CorruptIndexError: SQLite finds something wrong.
+        sqlite3.OperationalError: the disk does not give a page, which SQLite puts among what is wrong.
     """
     with work_bounded(connection):
         (line,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    failed = _FAILED_READ.search(line)
+    if failed is not None and int(failed[1]) % 256 == _SQLITE_IOERR:
+        raise sqlite3.OperationalError("disk I/O error")
     if line != "ok":
-        raise CorruptIndexError(f"{path}: {line}. Restore the index from a backup.")
+        doubt = "The file is damaged, or the disk cannot read it"
+        raise CorruptIndexError(f"{path}: {line}. {doubt}. Run: colbert-rag verify {path.parent}")
 
 
 def schema_rows(connection: sqlite3.Connection) -> frozenset[SchemaRow]:

@@ -15,7 +15,7 @@ def n_in_use(folder):
     """How many connections to the catalog the process says it has."""
     status = (folder / "catalog.sqlite").stat()
     identity = status.st_dev, status.st_ino
-    return lambda: sum(use.identity == identity for use in forking._in_use.values())
+    return lambda: sum(use.identity == identity for use in forking._uses())
 
 
 def test_a_connection_is_in_use_from_opening_to_closing_however_it_ends(folder, catalog, n_in_use):

@@ -478,7 +478,7 @@ SAFEGUARDS = (
     Safeguard(
         "what was in use at a fork stays closed to the child",
         f"{_STORAGE}/forking.py",
-        "    _inherited.update(use.identity for use in _in_use.values())\n",
+        "    _inherited.update(use.identity for use in _uses())\n",
         "",
         (
             f"{_FORKING}::TestIndexOpenedAgainInTheChild"

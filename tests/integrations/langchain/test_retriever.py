@@ -333,7 +333,8 @@ def test_tracing_names_the_model_and_does_not_load_it(new_store, builtin, monkey
     def load(self):
         raise ModelNotFoundError("loaded")
 
-    monkeypatch.setattr(Encoder, "_load", load)
+    for way in ("_load", "_for_queries"):
+        monkeypatch.setattr(Encoder, way, load)
     retriever = ColBERTRetriever.open(path)
     assert retriever._get_ls_params()["ls_embedding_model"] == "builtin"
     assert retriever.invoke("notice", mode="bm25") == []
