@@ -65,3 +65,15 @@ def test_what_was_in_use_stays_closed_to_the_child(folder, catalog, monkeypatch)
     assert forking._in_use == {}
     with pytest.raises(IndexClosedError, match="Fork while no call runs, or start processes by spawn"):
         connect(folder, write=False, timeout_s=0)
+
+
+def test_a_connection_ends_with_its_catalog_whoever_keeps_a_cursor_of_it(folder, catalog, n_in_use):
+    catalog.close()
+    other = Catalog(folder)
+    with other.reading() as reading:
+        kept = reading.connection.execute("SELECT 1 UNION ALL SELECT 2")
+        assert next(kept) == (1,)
+    assert n_in_use() == 1
+    del reading, other
+    gc.collect()
+    assert n_in_use() == 0
