@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from colbert_rag.callers import caller_errors_raised, calling, calling_progress
 from colbert_rag.codec import Packer
+from colbert_rag.errors import DuplicateIdError, InvalidDocumentError
 from colbert_rag.ingest import Encode, write_session
 from colbert_rag.selection import CheckedFilter
 from colbert_rag.storage import Catalog
@@ -55,8 +57,8 @@ def write_documents(
     tell = calling_progress(progress)
     tokens = _TokenCount(tell, None if total is None else sum(map(_characters, documents)))
     vectors_of = _guarded_encode(lambda chunk: encode(chunk, tokens.of(chunk)))
-    written = seen = 0
-    with caller_errors_raised():
+    written = seen = committed = 0
+    with caller_errors_raised(), _saying_what_stands(lambda: committed):
         batches = batches_of(_guarded_stream(documents), commit_every)
         # without documents there is still something to delete
         for batch in batches if replacing is None else chain([next(batches, iter(()))], batches):
@@ -71,7 +73,19 @@ def write_documents(
                     seen += len(chunk)
                     tell("index", seen, total)
                 session.finish()
+            committed = seen
     return written
+
+
+@contextmanager
+def _saying_what_stands(committed: Callable[[], int]) -> Iterator[None]:
+    try:
+        yield
+    except (InvalidDocumentError, DuplicateIdError) as err:
+        if not committed():
+            raise
+        msg = f"{err} That holds from document {committed() + 1:,} on: commit_every has committed those before it."
+        raise type(err)(msg) from err
 
 
 def encode_documents(

@@ -248,6 +248,23 @@ class TestWrites:
         assert len(index) == 40
         assert index.add(documents[40:]) == 160
 
+    @pytest.mark.parametrize(
+        ("wrong", "error"),
+        [(Document("", "no id"), InvalidDocumentError), (Document("d003", "twice"), DuplicateIdError)],
+    )
+    def test_with_commit_every_an_error_says_which_documents_stand(
+        self, new_index: NewIndex, documents: list[Document], wrong: Document, error: type[Exception]
+    ):
+        index = new_index()
+        with pytest.raises(
+            error, match=r"Nothing was written\. That holds from document 41 on.*committed those before"
+        ):
+            index.add(iter([*documents[:50], wrong]), commit_every=20)
+        assert len(index) == 40
+        with pytest.raises(error, match=r"Nothing was written\.$"):
+            index.add(iter([wrong, *documents[50:]]), commit_every=20)
+        assert len(index) == 40
+
     def test_upsert_replaces_and_reports_what_changed(self, new_index: NewIndex, documents: list[Document]):
         index = new_index(exact_tokens=100)
         index.add(documents)

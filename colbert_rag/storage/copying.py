@@ -14,10 +14,11 @@ from typing import BinaryIO
 
 from colbert_rag.errors import CorruptIndexError, IndexExistsError
 from colbert_rag.storage.connection import CATALOG, sqlite_errors
-from colbert_rag.storage.files import make_folder, make_folders, remove_folder, sync_file, sync_folder
+from colbert_rag.storage.files import make_file, make_folder, make_folders, remove_folder, sync_file, sync_folder
+from colbert_rag.storage.forking import using
 from colbert_rag.storage.reading import Reading
 from colbert_rag.storage.records import FileRecord
-from colbert_rag.storage.system_errors import disk_errors, unreadable
+from colbert_rag.storage.system_errors import disk_errors, read_errors, unreadable
 from colbert_rag.types import Progress
 
 __all__ = ["appearing_folder", "copy_catalog", "copy_file", "open_file"]
@@ -145,7 +146,8 @@ def copy_catalog(reading: Reading, folder: Path, progress: Progress) -> None:
         progress("catalog", total - remaining, total)
 
     path = folder / CATALOG
-    with sqlite_errors(folder):
+    make_file(path)
+    with read_errors(path), using(path), sqlite_errors(folder):
         copy = sqlite3.connect(path, isolation_level=None)
         try:
             copy.execute("PRAGMA synchronous = FULL")

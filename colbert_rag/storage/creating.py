@@ -9,7 +9,8 @@ from pathlib import Path
 
 from colbert_rag.errors import IndexExistsError
 from colbert_rag.storage.connection import CATALOG, sqlite_errors
-from colbert_rag.storage.files import make_folders, publish, remove_file, sync_file, sync_folder
+from colbert_rag.storage.files import make_file, make_folders, publish, remove_file, sync_file, sync_folder
+from colbert_rag.storage.forking import using
 from colbert_rag.storage.leftovers import UNFINISHED, unfinished_creations
 from colbert_rag.storage.records import IndexSettings
 from colbert_rag.storage.schema import SCHEMA
@@ -51,7 +52,9 @@ def create_catalog(folder: Path, settings: IndexSettings) -> None:
 
 
 def _build(building: Path, settings: IndexSettings) -> None:
-    with sqlite_errors(building.parent):
+    # it is there before SQLite opens it, so that a child forked from here on knows which file to keep away from
+    make_file(building)
+    with read_errors(building), using(building), sqlite_errors(building.parent):
         connection = sqlite3.connect(building, isolation_level=None)
         try:
             # nobody needs it before it is whole; then it is synced once

@@ -25,6 +25,7 @@ from colbert_rag.storage.system_errors import disk_errors
 
 __all__ = [
     "ArrayWriter",
+    "make_file",
     "make_folder",
     "make_folders",
     "publish",
@@ -136,6 +137,12 @@ def sync_folder(path: Path) -> None:
                 raise
         finally:
             os.close(descriptor)
+
+
+def make_file(path: Path) -> None:
+    """Make one new, empty file."""
+    with disk_errors(path):
+        path.open("xb").close()
 
 
 def make_folder(path: Path) -> None:

@@ -15,6 +15,7 @@ from children import fork, join
 
 from colbert_rag import Document, Index, restore_index
 from colbert_rag.errors import IndexClosedError
+from colbert_rag.storage.writing import Writing
 from colbert_rag.testing import HashEncoder
 from colbert_rag.verifying import verify_folder
 
@@ -314,6 +315,38 @@ class TestIndexOpenedAgainInTheChild:
         index.close()
         # it is over when the call is
         assert join(fork(lambda: Index.open(index.path, ENCODER).close())) == [0]
+
+    @pytest.mark.parametrize("made_by", ["create", "backup"])
+    def test_a_catalog_that_another_thread_was_making_at_the_fork_is_refused_with_words(
+        self, tmp_path, monkeypatch, made_by
+    ):
+        """Its file is the one that gets the index's name later."""
+        index, path, processes = make(tmp_path / "index"), tmp_path / "new", []
+        is_made, tell = os.pipe()
+
+        def child():
+            os.read(is_made, 1)
+            with pytest.raises(IndexClosedError, match=r"another thread was using this index.*spawn"):
+                Index.open(path, ENCODER)
+
+        def forking(work):
+            def forked(*args):
+                work(*args)
+                if not processes:
+                    processes.append(fork(child))
+
+            return forked
+
+        if made_by == "create":
+            monkeypatch.setattr(Writing, "initialise", forking(Writing.initialise))
+            Index.create(path, ENCODER).close()
+        else:
+            index.backup(path, progress=forking(lambda *_: None))
+        os.write(tell, b"x")
+        assert join(*processes) == [0]
+        # it is over when the call is
+        assert join(fork(lambda: Index.open(path, ENCODER).close())) == [0]
+        index.close()
 
 
 def test_an_index_goes_to_spawned_processes_and_works_there(tmp_path):

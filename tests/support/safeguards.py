@@ -486,6 +486,26 @@ SAFEGUARDS = (
         ),
     ),
     Safeguard(
+        "a catalog that is being created at a fork stays closed to the child",
+        f"{_STORAGE}/creating.py",
+        "using(building), ",
+        "",
+        (
+            f"{_FORKING}::TestIndexOpenedAgainInTheChild"
+            "::test_a_catalog_that_another_thread_was_making_at_the_fork_is_refused_with_words[create]",
+        ),
+    ),
+    Safeguard(
+        "a catalog that is being copied at a fork stays closed to the child",
+        f"{_STORAGE}/copying.py",
+        "using(path), ",
+        "",
+        (
+            f"{_FORKING}::TestIndexOpenedAgainInTheChild"
+            "::test_a_catalog_that_another_thread_was_making_at_the_fork_is_refused_with_words[backup]",
+        ),
+    ),
+    Safeguard(
         "another catalog in the place of the one that was opened is refused",
         f"{_STORAGE}/connection.py",
         "        if expected not in (None, use.identity):\n",
