@@ -492,7 +492,7 @@ SAFEGUARDS = (
         "",
         (
             f"{_FORKING}::TestIndexOpenedAgainInTheChild"
-            "::test_a_catalog_that_another_thread_was_making_at_the_fork_is_refused_with_words[create]",
+            "::test_a_catalog_that_another_thread_was_making_at_the_fork_is_refused_with_words",
         ),
     ),
     Safeguard(
@@ -502,7 +502,7 @@ SAFEGUARDS = (
         "",
         (
             f"{_FORKING}::TestIndexOpenedAgainInTheChild"
-            "::test_a_catalog_that_another_thread_was_making_at_the_fork_is_refused_with_words[backup]",
+            "::test_a_catalog_that_another_thread_was_making_at_the_fork_is_refused_with_words",
         ),
     ),
     Safeguard(
