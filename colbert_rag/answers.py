@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from colbert_rag.rankings import Question, Scope, Scored, exact_scores, rankings
 from colbert_rag.search import Ranker, Snapshot, Workers, narrowed, open_snapshot, word_passages
 from colbert_rag.selection import CheckedFilter, Selections
 from colbert_rag.storage import Catalog, Reading, words_of
-from colbert_rag.types import Document, Hit, Mode, Passage, SearchConfig
+from colbert_rag.types import Document, Hit, JsonValue, Mode, Passage, SearchConfig
 
 __all__ = ["Answers"]
 
@@ -201,10 +200,16 @@ def _hit(document: Document, score: float, passages: tuple[Passage, ...], releva
         score=score,
         text=document.text,
         # hits of one search may be of one document: what a caller changes in his must not show in another's
-        metadata=deepcopy(dict(document.metadata)),
+        metadata={name: _copied(value) for name, value in document.metadata.items()},
         passages=passages,
         relevance=relevance,
         heading=document.heading,
         ref_id=document.ref_id,
-        extra=deepcopy(document.extra),
+        extra=_copied(document.extra),
     )
+
+
+def _copied(value: JsonValue) -> JsonValue:
+    if isinstance(value, dict):
+        return {name: _copied(inner) for name, inner in value.items()}
+    return [_copied(inner) for inner in value] if isinstance(value, list) else value

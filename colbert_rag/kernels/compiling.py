@@ -56,6 +56,8 @@ class Kernel:
         self._signatures = {self._kind(signature.args): signature for signature in signatures}
         self._compiled: dict[Any, Callable[..., Any]] = {}
         self._guard = threading.Lock()
+        self.inner = nb.njit(**options)(function)
+        """The function as another kernel calls it: compiled with that one, for whatever types it passes."""
 
     def __call__(self, *args: Any) -> Any:
         """Run it; TypeError for arguments of other types than its signatures name."""

@@ -7,45 +7,66 @@ is probed.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from colbert_rag.codec import Codec, QuantisedQuery
 from colbert_rag.errors import CorruptIndexError
+from colbert_rag.kernels import blocked_query
 from colbert_rag.kernels.layout import WIDTH
-from colbert_rag.search.snapshot import SegmentView
-from colbert_rag.search.workers import Workers
+from colbert_rag.search.snapshot import SegmentView, Snapshot
 from colbert_rag.types import Float32Array, SearchConfig
 
-__all__ = ["REACH", "Probes", "approximate", "keep_best", "n_candidates", "probes_of", "score_table", "table_steps"]
+__all__ = ["REACH", "Asked", "Candidates", "find_candidates", "keep_best", "n_candidates", "table_shape", "table_steps"]
 
 # a centroid that is this much worse than the best one cannot win a query token; the rest of the
 # table's 256 steps then lie where the winners are
 REACH = np.float32(0.8)
-# documents that lists have found are scored by all of their centroids, so many for each that is kept
-_PROBED_PER_CANDIDATE = 4
 # the last of k hits often lies a good deal lower in the approximate order
 _CANDIDATES_PER_HIT = 4
 
 
-def score_table(centroid_scores: Float32Array) -> NDArray[np.uint8]:
-    """Centroid scores as bytes, in the blocks that the kernel reads.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A query as the stages of a compressed search need it.
 
-    Args:
+    Attributes:
+        query: Rotated and quantised.
         centroid_scores: ``(K, Q) float32``.
-
-    Returns:
-        ``(ceil(Q / WIDTH), K, WIDTH) uint8``: 255 is the best centroid of each query token, 0 is
-        ``REACH`` below it or worse. A sum of entries differs from the sum of scores by a constant
-        of the query, which leaves the order as it is.
+        table: The same as bytes, ``(ceil(Q / WIDTH), K, WIDTH) uint8``: 255 is the best centroid of each query token, 0
+            is ``REACH`` below it or worse. A sum of entries differs from the sum of scores by a constant of the query,
+            which leaves the order as it is.
     """
-    from colbert_rag.kernels import cpu
 
-    k, n_query = centroid_scores.shape
-    table = np.empty((max(1, -(-n_query // WIDTH)), k, WIDTH), np.uint8)
-    cpu.score_table(centroid_scores, REACH, table)
-    return table
+    query: QuantisedQuery
+    centroid_scores: Float32Array
+    table: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Documents that are worth an exact score.
+
+    Attributes:
+        asked: The query.
+        positions: ``(n,) int64``: of the documents of the first segment, of the second, and so on.
+        ends: ``(S,) int64``: where those of each segment end.
+    """
+
+    asked: Asked
+    positions: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+    def by_view(self, snapshot: Snapshot) -> Iterator[tuple[SegmentView, NDArray[np.int64]]]:
+        """Positions in each segment."""
+        begin = 0
+        for view, end in zip(snapshot.views, self.ends.tolist(), strict=True):
+            yield view, self.positions[begin:end]
+            begin = end
 
 
 def n_candidates(k: int, config: SearchConfig) -> int:
@@ -53,88 +74,40 @@ def n_candidates(k: int, config: SearchConfig) -> int:
     return max(config.n_candidates, _CANDIDATES_PER_HIT * k)
 
 
+def table_shape(n_query: int, k: int) -> tuple[int, int, int]:
+    """The shape of a table of scores, see :class:`Asked`."""
+    return max(1, -(-n_query // WIDTH)), k, WIDTH
+
+
 def table_steps(similarity: float) -> np.uint8:
     """A difference of similarities in steps of the table; 255 stands for all that reach so far or farther."""
     return np.uint8(np.rint(min(similarity, float(REACH)) * 255 / float(REACH)))
 
 
-class Probes(NamedTuple):
-    """The lists to be opened: of each query token the best centroids, ``(Q, P)``, see ``kernels.reference.probe``."""
+def find_candidates(snapshot: Snapshot, codec: Codec, query: QuantisedQuery, wanted: int, n_probe: int) -> Candidates:
+    """The best ``wanted`` live documents of all segments by their centroid ids, and those that tie with the last.
 
-    centroids: NDArray[np.int64]
-    gains: NDArray[np.uint8]
-
-
-def probes_of(table: NDArray[np.uint8], n_query: int, n_probe: int) -> Probes:
-    """The best ``n_probe`` centroids of every query token."""
-    from colbert_rag.kernels import cpu
-
-    shape = (n_query, min(n_probe, table.shape[1]))
-    centroids, entries = np.empty(shape, np.int64), np.empty(shape, np.uint8)
-    cpu.best_centroids(table, centroids, entries)
-    return Probes(centroids, entries - entries[:, -1:])
-
-
-def approximate(
-    view: SegmentView, table: NDArray[np.uint8], probes: Probes | None, wanted: int, workers: Workers
-) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-    """Positions and approximate scores of live documents of a segment.
-
-    Of a segment with lists these are the documents that the lists speak for; with fewer than ``wanted`` of them, and
-    where there are no lists, all documents.
-
-    Args:
-        view: The segment.
-        table: From :func:`score_table`.
-        probes: Which lists are opened; None for none.
-        wanted: Documents that will be kept.
-        workers: Threads to spread over.
+    Raises:
+        CorruptIndexError: inverted lists are damaged.
     """
-    lists = view.segment.lists
-    positions = None if probes is None or lists is None else _probed(view, lists, probes, wanted)
-    if positions is None or len(positions) < min(wanted, view.n_alive):
-        return view.live, _scores(view, table, *view.bounds, workers)
-    offsets = view.segment.doc_offsets
-    return positions, _scores(view, table, offsets[positions], offsets[positions + 1], workers)
-
-
-def _probed(
-    view: SegmentView, lists: tuple[NDArray[np.int64], NDArray[np.uint8]], probes: Probes, wanted: int
-) -> NDArray[np.int64]:
-    """The documents that the opened lists give the best scores, rising."""
     from colbert_rag.kernels import cpu
 
-    n = view.segment.record.n_documents
-    found, scores = np.empty(n, np.int64), np.empty(n, np.uint32)
+    n_query, k = len(query.scale), codec.n_centroids
+    asked = Asked(query, np.empty((k, n_query), np.float32), np.empty(table_shape(n_query, k), np.uint8))
     # zeros that are not written to cost nothing
-    count = cpu.probe(*lists, *probes, np.zeros(n, np.uint32), np.zeros(n, np.uint32), found, scores)
-    if count < 0:
-        msg = f"{view.segment.record.name}/postings.npy: document positions do not rise or are not below {n:,}."
-        raise CorruptIndexError(f"{msg} Restore the index from a backup.")
-    found, scores = found[:count], scores[:count]
-    if view.alive is not None:
-        is_live = view.alive[found]
-        found, scores = found[is_live], scores[is_live]
-    return np.sort(found[keep_best(scores, _PROBED_PER_CANDIDATE * wanted)])
-
-
-def _scores(
-    view: SegmentView,
-    table: NDArray[np.uint8],
-    starts: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    workers: Workers,
-) -> NDArray[np.uint32]:
-    from colbert_rag.kernels import cpu
-
-    ids = view.segment.columns["centroid_ids"]
-    scores = np.empty(len(starts), np.uint32)
-
-    def score(part: slice) -> None:
-        cpu.approximate_scores(table, ids, starts[part], ends[part], scores[part])
-
-    workers.spread(score, starts, ends)
-    return scores
+    n_most = max((v.segment.record.n_documents for v in snapshot.views if v.segment.lists is not None), default=0)
+    work = np.zeros(n_most, np.uint32), np.zeros(n_most, np.uint32)
+    ends = np.empty(len(snapshot.views), np.int64)
+    positions = cpu.candidates(
+        *(blocked_query(query.rotated), codec.centroids, REACH, snapshot.segments, np.empty(0, codec.id_dtype)),
+        *(n_probe, wanted, asked.centroid_scores, asked.table, *work, ends),
+    )
+    for view, end in zip(snapshot.views, ends.tolist(), strict=True):
+        if end < 0:
+            what = f"document positions do not rise or are not below {view.segment.record.n_documents:,}"
+            msg = f"{view.segment.record.name}/postings.npy: {what}. Restore the index from a backup."
+            raise CorruptIndexError(msg)
+    return Candidates(asked, positions, ends)
 
 
 def keep_best(scores: NDArray[Any], n: int) -> NDArray[np.int64]:

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from colbert_rag.codec import Codec, QuantisedQuery
 from colbert_rag.kernels import blocked_query, maxsim
 from colbert_rag.search.candidates import (
-    approximate,
+    REACH,
+    Asked,
+    Candidates,
+    find_candidates,
     keep_best,
     n_candidates,
-    probes_of,
-    score_table,
+    table_shape,
     table_steps,
 )
 from colbert_rag.search.snapshot import SegmentView, Snapshot
@@ -32,27 +34,14 @@ _TOKENS_PER_THREAD = 20_000
 _SLACK = 0.3
 # enough to tell which candidates may be among the hits, at a quarter of the time
 _ROUGH_SLACK = 0.07
+# of candidates; with more it takes longer to score them in one thread than to wait for others
+_MANY_TOKENS = 80_000
 # documents that are scored with the wide slack, and how many of them for each hit that is asked for
 _FINALISTS = 32
 _FINALISTS_PER_HIT = 3
 
 _Chosen = list[tuple[SegmentView, NDArray[np.int64]]]
 _Found = list[tuple[SegmentView, NDArray[np.int64], NDArray[Any]]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A query as the stages of a compressed search need it.
-
-    Attributes:
-        query: Rotated and quantised.
-        centroid_scores: ``(K, Q) float32``.
-        table: The same as bytes, see ``candidates.score_table``.
-    """
-
-    query: QuantisedQuery
-    centroid_scores: Float32Array
-    table: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,35 +78,55 @@ def _search_compressed(
     snapshot: Snapshot, codec: Codec, query: Float32Array, k: int, config: SearchConfig, workers: Workers
 ) -> _Found:
     quantised = codec.quantise_query(query)
-    centroid_scores = _centroid_scores(codec, quantised, workers)
-    asked = _Asked(quantised, centroid_scores, score_table(centroid_scores))
     wanted = n_candidates(k, config)
     if config.exact or wanted >= snapshot.n_alive:
+        asked = _asked(codec, quantised, workers)
         return _scored([(view, view.live) for view in snapshot.views], codec, asked, np.inf, workers)
-    chosen = _best_of(_approximated(snapshot, asked, wanted, config, workers), wanted)
+    candidates = find_candidates(snapshot, codec, quantised, wanted, config.n_probe)
     finalists = max(_FINALISTS, _FINALISTS_PER_HIT * k)
-    if finalists < wanted:
-        chosen = _best_of(_scored(chosen, codec, asked, _ROUGH_SLACK, workers), finalists)
-    return _scored(chosen, codec, asked, _SLACK, workers)
+    chosen = list(candidates.by_view(snapshot))
+    if workers.n_threads == 1 or _n_tokens(chosen) < _MANY_TOKENS:
+        return _refined(snapshot, codec, candidates, finalists, k)
+    if finalists < len(candidates.positions):
+        chosen = _best_of(_scored(chosen, codec, candidates.asked, _ROUGH_SLACK, workers), finalists)
+    return _scored(chosen, codec, candidates.asked, _SLACK, workers)
 
 
-def _centroid_scores(codec: Codec, query: QuantisedQuery, workers: Workers) -> Float32Array:
+def _asked(codec: Codec, query: QuantisedQuery, workers: Workers) -> Asked:
     from colbert_rag.kernels import cpu
 
-    rows, blocked = np.arange(codec.n_centroids), blocked_query(query.rotated)
-    scores = np.empty((len(rows), len(query.scale)), np.float32)
+    n_query, rows, blocked = len(query.scale), np.arange(codec.n_centroids), blocked_query(query.rotated)
+    scores = np.empty((len(rows), n_query), np.float32)
+    table = np.empty(table_shape(n_query, len(rows)), np.uint8)
 
     def score(part: slice) -> None:
         cpu.dot_table(blocked, codec.centroids[part], scores[part])
 
     workers.spread(score, rows, rows + 1, _TOKENS_PER_THREAD)
-    return scores
+    cpu.score_table(scores, REACH, table)
+    return Asked(query, scores, table)
 
 
-def _approximated(snapshot: Snapshot, asked: _Asked, wanted: int, config: SearchConfig, workers: Workers) -> _Found:
-    is_probed = any(view.segment.lists is not None for view in snapshot.views)
-    probes = probes_of(asked.table, len(asked.query.scale), config.n_probe) if is_probed else None
-    return [(view, *approximate(view, asked.table, probes, wanted, workers)) for view in snapshot.views]
+def _n_tokens(chosen: _Chosen) -> int:
+    return sum(
+        int((view.segment.doc_offsets[positions + 1] - view.segment.doc_offsets[positions]).sum())
+        for view, positions in chosen
+    )
+
+
+def _refined(snapshot: Snapshot, codec: Codec, candidates: Candidates, finalists: int, k: int) -> _Found:
+    """The best ``k`` of the candidates, without giving the lock away in between."""
+    from colbert_rag.kernels import cpu
+
+    asked, ends = candidates.asked, candidates.ends.copy()
+    query = (asked.query.integers, asked.query.scale, asked.centroid_scores, asked.table)
+    levels = (codec.grid.byte_levels, codec.grid.scales, codec.grid.norms, codec.code_bytes)
+    positions, scores = cpu.refined(
+        *(*query, table_steps(_ROUGH_SLACK), table_steps(_SLACK), *levels),
+        *(snapshot.segments, np.empty(0, codec.id_dtype), candidates.positions, ends, finalists, k),
+    )
+    bounds = pairwise([0, *ends.tolist()])
+    return [(view, positions[a:b], scores[a:b]) for view, (a, b) in zip(snapshot.views, bounds, strict=True)]
 
 
 def _best_of(found: _Found, n: int) -> _Chosen:
@@ -131,7 +140,7 @@ def _best_of(found: _Found, n: int) -> _Chosen:
     return chosen
 
 
-def _scored(chosen: _Chosen, codec: Codec, asked: _Asked, slack: float, workers: Workers) -> _Found:
+def _scored(chosen: _Chosen, codec: Codec, asked: Asked, slack: float, workers: Workers) -> _Found:
     return [
         (view, positions, _residual_scores(view, codec, asked, positions, slack, workers)) for view, positions in chosen
     ]
@@ -158,7 +167,7 @@ def _runs(positions: NDArray[np.int64], part: slice) -> Iterator[slice]:
 
 
 def _residual_scores(
-    view: SegmentView, codec: Codec, asked: _Asked, positions: NDArray[np.int64], slack: float, workers: Workers
+    view: SegmentView, codec: Codec, asked: Asked, positions: NDArray[np.int64], slack: float, workers: Workers
 ) -> Float32Array:
     from colbert_rag.kernels import cpu
 

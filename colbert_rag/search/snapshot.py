@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from colbert_rag.codec import Codec
 from colbert_rag.errors import CorruptIndexError
+from colbert_rag.kernels.layout import SEGMENT
 from colbert_rag.storage import CatalogState, CodecRecord, IndexSettings, Segment
 from colbert_rag.storage.mapping import check_recorded, map_array
 
@@ -68,6 +70,31 @@ class Snapshot:
     def n_alive(self) -> int:
         """Documents that are not deleted."""
         return sum(view.n_alive for view in self.views)
+
+    @cached_property
+    def segments(self) -> NDArray[Any]:
+        """The compressed segments as the kernels of a search get them, ``(S,)`` of ``kernels.segments.SEGMENT``.
+
+        Their addresses are good for as long as this snapshot is kept.
+        """
+        segments = np.zeros(len(self.views), SEGMENT)
+        for segment, view in zip(segments, self.views, strict=True):
+            _describe(view, segment)
+        return segments
+
+
+def _describe(view: SegmentView, described: Any) -> None:
+    segment = view.segment
+    arrays = {"doc_offsets": segment.doc_offsets, **segment.columns}
+    described["n_documents"], described["n_tokens"] = segment.record.n_documents, segment.record.n_tokens
+    described["n_live"] = view.n_alive
+    if view.alive is not None:
+        arrays |= {"alive": view.alive, "live": view.live}
+    if segment.lists is not None:
+        arrays |= {"list_offsets": segment.lists[0], "postings": segment.lists[1]}
+        described["n_postings"] = len(segment.lists[1])
+    for name, array in arrays.items():
+        described[name] = array.ctypes.data
 
 
 def open_snapshot(root: Path, state: CatalogState, tombstones: list[int], previous: Snapshot | None) -> Snapshot:

@@ -19,9 +19,6 @@ __all__ = ["Workers"]
 T = TypeVar("T")
 R = TypeVar("R")
 
-# a second thread is worth waking for some milliseconds of work, which is this much of a scan by centroid ids
-_TOKENS_PER_THREAD = 1_000_000
-
 
 class Workers:
     """A small thread pool of one index; ``close`` ends its threads.
@@ -95,9 +92,9 @@ class Workers:
         work: Callable[[slice], None],
         starts: NDArray[np.int64],
         ends: NDArray[np.int64],
-        tokens_per_thread: int = _TOKENS_PER_THREAD,
+        tokens_per_thread: int,
     ) -> None:
-        """Run ``work`` over slices of the documents that hold about equally many tokens."""
+        """Run ``work`` over slices of the documents that hold about equally many tokens, and at least so many."""
         if not len(starts):
             return
         n_parts = min(self.n_threads, int((ends - starts).sum()) // tokens_per_thread)

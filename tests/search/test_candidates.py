@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,24 +10,23 @@ from hypothesis.extra import numpy as arrays
 
 from colbert_rag.kernels import reference
 from colbert_rag.kernels.layout import WIDTH
-from colbert_rag.search.candidates import Probes, approximate, keep_best, probes_of, score_table
+from colbert_rag.search import narrowed
+from colbert_rag.search.candidates import REACH, find_candidates, keep_best, table_steps
+
+PER_CANDIDATE = 4
 
 
-def centroid_scores(n_query, k=50):
-    return np.random.default_rng(n_query).uniform(-1, 1, (k, n_query)).astype(np.float32)
-
-
-@pytest.mark.parametrize("n_query", [1, 31, 32, 33, 64, 70])
-def test_score_table_follows_its_formula(n_query):
-    scores = centroid_scores(n_query)
-    table = score_table(scores)
-    n_blocks = -(-n_query // WIDTH)
-    assert (table.shape, table.dtype) == ((n_blocks, 50, WIDTH), np.uint8)
-    flat = table.transpose(1, 0, 2).reshape(50, -1)
-    wanted = 255 * (1 - (scores.max(axis=0) - scores.astype(np.float64)) / 0.8).clip(0, 1)
-    assert (np.abs(flat[:, :n_query] - wanted) <= 1).all()
-    assert (flat[:, :n_query].max(axis=0) == 255).all()
-    assert not flat[:, n_query:].any()
+def test_the_table_follows_its_formula(snapshot_of, corpus, codec, queries):
+    for query in queries:
+        asked = find_candidates(snapshot_of(corpus, codec=codec), codec, codec.quantise_query(query), 5, 2).asked
+        expected = asked.query.rotated.astype(np.float64) @ codec.centroids.astype(np.float64).T
+        np.testing.assert_allclose(asked.centroid_scores, expected.T, atol=1e-5)
+        assert (asked.table.shape, asked.table.dtype) == ((-(-len(query) // WIDTH), 64, WIDTH), np.uint8)
+        flat = asked.table.transpose(1, 0, 2).reshape(64, -1)
+        wanted = 255 * (1 - (asked.centroid_scores.max(axis=0) - asked.centroid_scores) / REACH).clip(0, 1)
+        assert (np.abs(flat[:, : len(query)] - wanted) <= 1).all()
+        assert (flat[:, : len(query)].max(axis=0) == 255).all()
+        assert not flat[:, len(query) :].any()
 
 
 def test_sums_of_the_table_order_documents_as_sums_of_scores_do():
@@ -34,19 +35,69 @@ def test_sums_of_the_table_order_documents_as_sums_of_scores_do():
     scores = rng.uniform(0.2, 0.9, (50, 12)).astype(np.float32)
     ids = rng.integers(0, 50, 400).astype(np.uint16)
     offsets = np.arange(0, 401, 10)
-    rough = reference.approximate_scores(score_table(scores), ids, offsets[:-1], offsets[1:])
+    table = reference.score_table(scores, float(REACH), WIDTH)
+    rough = reference.approximate_scores(table, ids, offsets[:-1], offsets[1:])
     full = np.array([scores[ids[a : a + 10]].max(axis=0).sum() for a in offsets[:-1]])
     shift = rough / 255 * 0.8 - full
     assert np.ptp(shift) < 12 * 0.8 / 255
 
 
-def test_probes_are_the_best_centroids_of_every_query_token_and_what_they_gain_over_the_worst():
-    table = score_table(centroid_scores(6))
-    for n_probe in (1, 4, 50, 99):
-        centroids, gains = probes_of(table, 6, n_probe)
-        expected, entries = reference.best_centroids(table, 6, min(n_probe, table.shape[1]))
-        np.testing.assert_array_equal(centroids, expected)
-        np.testing.assert_array_equal(gains, entries - entries[:, -1:])
+def test_a_difference_of_similarities_is_told_in_steps_of_the_table():
+    assert [int(table_steps(x)) for x in (0.0, 0.04, 0.2, float(REACH), np.inf)] == [0, 13, 64, 255, 255]
+
+
+def expected_of(view, codec, table, n_query, wanted, n_probe):
+    """Positions and approximate scores in one segment, stage by stage."""
+    ids, offsets = view.segment.columns["centroid_ids"], view.segment.doc_offsets
+    positions = view.live
+    if view.segment.lists is not None:
+        lists = reference.inverted_lists(ids, offsets, codec.n_centroids)
+        opened, entries = reference.best_centroids(table, n_query, min(n_probe, codec.n_centroids))
+        found, scores = reference.probe(lists, opened, entries - entries[:, -1:])
+        is_live = np.isin(found, view.live)
+        found = found[is_live][keep_best(scores[is_live], PER_CANDIDATE * wanted)]
+        if len(found) >= min(wanted, view.n_alive):
+            positions = np.sort(found)
+    return positions, reference.approximate_scores(table, ids, offsets[positions], offsets[positions + 1])
+
+
+@pytest.mark.parametrize("deleted", [(), tuple(range(1, 301, 3))])
+@pytest.mark.parametrize("n_segments", [1, 4])
+@pytest.mark.parametrize("lists", [False, True])
+@pytest.mark.parametrize("wanted", [1, 5, 40, 300])
+def test_candidates_are_those_of_the_stages_one_by_one(
+    snapshot_of, corpus, codec, queries, deleted, n_segments, lists, wanted
+):
+    whole = snapshot_of(corpus, codec=codec, n_segments=n_segments, lists=lists, deleted=deleted)
+    for snapshot in (whole, narrowed(whole, np.arange(50, 200))):
+        for query, n_probe in zip(queries, (1, 2, 4, 8, 64, 99), strict=True):
+            quantised = codec.quantise_query(query)
+            found = find_candidates(snapshot, codec, quantised, wanted, n_probe)
+            table = reference.score_table(found.asked.centroid_scores, float(REACH), WIDTH)
+            np.testing.assert_array_equal(found.asked.table, table)
+            expected = [expected_of(v, codec, table, len(query), wanted, n_probe) for v in snapshot.views]
+            kept = keep_best(np.concatenate([scores for _, scores in expected]), wanted)
+            cuts = np.cumsum([0, *(len(scores) for _, scores in expected)])
+            chosen = [
+                positions[kept[(kept >= a) & (kept < b)] - a]
+                for (positions, _), (a, b) in zip(expected, pairwise(cuts), strict=True)
+            ]
+            got = [(view, np.sort(positions).tolist()) for view, positions in found.by_view(snapshot)]
+            assert got == [(view, positions.tolist()) for view, positions in zip(snapshot.views, chosen, strict=True)]
+
+
+def test_too_few_probed_documents_are_made_up_for_by_a_scan(snapshot_of, corpus, codec, queries):
+    snapshot = snapshot_of(corpus, codec=codec, lists=True)
+    [view] = snapshot.views
+    lists = reference.inverted_lists(view.segment.columns["centroid_ids"], corpus.offsets, codec.n_centroids)
+    query = codec.quantise_query(queries[0])
+    best = int(find_candidates(snapshot, codec, query, 1, 1).asked.centroid_scores[:, 0].argmax())
+    n_in_list = len(lists[best])
+    assert 1 <= n_in_list < 300
+    for wanted, among in ((n_in_list, set(lists[best].tolist())), (n_in_list + 1, set(range(300)))):
+        found = find_candidates(snapshot, codec, query, wanted, 1)
+        assert set(found.positions.tolist()) <= among
+        assert len(found.positions) >= wanted
 
 
 @settings(deadline=None)
@@ -64,50 +115,3 @@ def test_more_candidates_are_a_superset_of_fewer(scores, data):
     few = data.draw(st.integers(1, 60))
     many = data.draw(st.integers(few, 61))
     assert set(keep_best(scores, few).tolist()) <= set(keep_best(scores, many).tolist())
-
-
-@pytest.mark.parametrize("deleted", [(), tuple(range(1, 301, 3))])
-def test_a_scan_scores_every_live_document(snapshot_of, corpus, codec, workers, deleted):
-    [view] = snapshot_of(corpus, codec=codec, deleted=deleted).views
-    table = score_table(centroid_scores(33, codec.n_centroids))
-    positions, scores = approximate(view, table, probes_of(table, 33, 2), 5, workers)
-    live = [n for n in range(300) if n + 1 not in deleted]
-    assert positions.tolist() == live
-    starts, ends = corpus.offsets[live], corpus.offsets[np.array(live) + 1]
-    expected = reference.approximate_scores(table, view.segment.columns["centroid_ids"], starts, ends)
-    np.testing.assert_array_equal(scores, expected)
-
-
-@pytest.mark.parametrize("deleted", [(), tuple(range(1, 301, 3))])
-@pytest.mark.parametrize("wanted", [1, 5, 300])
-def test_a_probe_scores_the_live_documents_that_the_lists_speak_for(
-    snapshot_of, corpus, codec, workers, deleted, wanted
-):
-    [view] = snapshot_of(corpus, codec=codec, lists=True, deleted=deleted).views
-    table = score_table(centroid_scores(5, codec.n_centroids))
-    ids = view.segment.columns["centroid_ids"]
-    lists = reference.inverted_lists(ids, corpus.offsets, codec.n_centroids)
-    for n_probe in (1, 4, 64):
-        probes = probes_of(table, 5, n_probe)
-        positions, scores = approximate(view, table, probes, wanted, workers)
-        found, first_scores = reference.probe(lists, *probes)
-        is_live = ~np.isin(found + 1, deleted)
-        expected = found[is_live][keep_best(first_scores[is_live], 4 * wanted)]
-        if len(expected) < min(wanted, view.n_alive):
-            expected = view.live
-        assert positions.tolist() == expected.tolist()
-        starts, ends = corpus.offsets[positions], corpus.offsets[positions + 1]
-        np.testing.assert_array_equal(scores, reference.approximate_scores(table, ids, starts, ends))
-
-
-def test_too_few_probed_documents_are_made_up_for_by_a_scan(snapshot_of, corpus, codec, workers):
-    [view] = snapshot_of(corpus, codec=codec, lists=True).views
-    table = score_table(centroid_scores(5, codec.n_centroids))
-    lists = reference.inverted_lists(view.segment.columns["centroid_ids"], corpus.offsets, codec.n_centroids)
-    few = min((n for n in range(codec.n_centroids) if len(lists[n])), key=lambda n: len(lists[n]))
-    probes = Probes(np.array([[few]]), np.ones((1, 1), np.uint8))
-    assert 1 <= len(lists[few]) < 300
-    probed, _ = approximate(view, table, probes, len(lists[few]), workers)
-    assert probed.tolist() == lists[few].tolist()
-    positions, _ = approximate(view, table, probes, len(lists[few]) + 1, workers)
-    assert positions.tolist() == list(range(300))

@@ -156,13 +156,16 @@ def test_all_documents_that_tie_at_the_cut_are_kept(
 
 def test_threads_change_no_bit_of_a_result(snapshot_of, corpus, codec, queries, workers, monkeypatch):
     monkeypatch.setattr("colbert_rag.search.searcher._TOKENS_PER_THREAD", 100)
-    monkeypatch.setattr("colbert_rag.search.workers.Workers.spread.__defaults__", (100,))
+    monkeypatch.setattr("colbert_rag.search.searcher._MANY_TOKENS", 0)
     from colbert_rag.search import Workers
 
     alone = Workers(1)
-    for snapshot in (snapshot_of(corpus), snapshot_of(corpus, codec=codec, lists=True)):
+    compressed = [
+        snapshot_of(corpus, codec=codec, lists=lists, n_segments=n) for lists in (False, True) for n in (1, 3)
+    ]
+    for snapshot in (snapshot_of(corpus), *compressed):
         for query in queries:
-            config = SearchConfig(n_candidates=40)
+            config = SearchConfig(n_candidates=70)
             one, many = (rank(snapshot, query, 10, config, w) for w in (alone, workers))
             np.testing.assert_array_equal(one.keys, many.keys)
             np.testing.assert_array_equal(one.scores, many.scores)

@@ -53,7 +53,7 @@ def test_parts_hold_about_equally_many_tokens(pools):
 def test_little_work_stays_on_the_calling_thread(pools):
     threads = []
     starts, ends = np.array([0, 5]), np.array([5, 9])
-    pools[8].spread(lambda part: threads.append((part, threading.current_thread())), starts, ends)
+    pools[8].spread(lambda part: threads.append((part, threading.current_thread())), starts, ends, 1_000_000)
     assert threads == [(slice(0, 2), threading.current_thread())]
 
 
