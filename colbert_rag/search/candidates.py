@@ -18,7 +18,7 @@ from colbert_rag.codec import Codec, QuantisedQuery
 from colbert_rag.errors import CorruptIndexError
 from colbert_rag.kernels import blocked_query
 from colbert_rag.kernels.layout import WIDTH
-from colbert_rag.search.snapshot import SegmentView, Snapshot
+from colbert_rag.search.snapshot import Described, SegmentView, Snapshot
 from colbert_rag.types import Float32Array, SearchConfig
 
 __all__ = ["REACH", "Asked", "Candidates", "find_candidates", "keep_best", "n_candidates", "table_shape", "table_steps"]
@@ -53,11 +53,13 @@ class Candidates:
 
     Attributes:
         asked: The query.
+        described: The segments.
         positions: ``(n,) int64``: of the documents of the first segment, of the second, and so on.
         ends: ``(S,) int64``: where those of each segment end.
     """
 
     asked: Asked
+    described: Described
     positions: NDArray[np.int64]
     ends: NDArray[np.int64]
 
@@ -97,9 +99,9 @@ def find_candidates(snapshot: Snapshot, codec: Codec, query: QuantisedQuery, wan
     # zeros that are not written to cost nothing
     n_most = max((v.segment.record.n_documents for v in snapshot.views if v.segment.lists is not None), default=0)
     work = np.zeros(n_most, np.uint32), np.zeros(n_most, np.uint32)
-    ends = np.empty(len(snapshot.views), np.int64)
+    ends, described = np.empty(len(snapshot.views), np.int64), snapshot.described
     positions = cpu.candidates(
-        *(blocked_query(query.rotated), codec.centroids, REACH, snapshot.segments, np.empty(0, codec.id_dtype)),
+        *(blocked_query(query.rotated), codec.centroids, REACH, described.segments, np.empty(0, codec.id_dtype)),
         *(n_probe, wanted, asked.centroid_scores, asked.table, *work, ends),
     )
     for view, end in zip(snapshot.views, ends.tolist(), strict=True):
@@ -107,7 +109,7 @@ def find_candidates(snapshot: Snapshot, codec: Codec, query: QuantisedQuery, wan
             what = f"document positions do not rise or are not below {view.segment.record.n_documents:,}"
             msg = f"{view.segment.record.name}/postings.npy: {what}. Restore the index from a backup."
             raise CorruptIndexError(msg)
-    return Candidates(asked, positions, ends)
+    return Candidates(asked, described, positions, ends)
 
 
 def keep_best(scores: NDArray[Any], n: int) -> NDArray[np.int64]:

@@ -123,7 +123,7 @@ def _refined(snapshot: Snapshot, codec: Codec, candidates: Candidates, finalists
     levels = (codec.grid.byte_levels, codec.grid.scales, codec.grid.norms, codec.code_bytes)
     positions, scores = cpu.refined(
         *(*query, table_steps(_ROUGH_SLACK), table_steps(_SLACK), *levels),
-        *(snapshot.segments, np.empty(0, codec.id_dtype), candidates.positions, ends, finalists, k),
+        *(candidates.described.segments, np.empty(0, codec.id_dtype), candidates.positions, ends, finalists, k),
     )
     bounds = pairwise([0, *ends.tolist()])
     return [(view, positions[a:b], scores[a:b]) for view, (a, b) in zip(snapshot.views, bounds, strict=True)]

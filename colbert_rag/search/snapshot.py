@@ -17,7 +17,7 @@ from colbert_rag.kernels.layout import SEGMENT
 from colbert_rag.storage import CatalogState, CodecRecord, IndexSettings, Segment
 from colbert_rag.storage.mapping import check_recorded, map_array
 
-__all__ = ["SegmentView", "Snapshot", "column_shape", "narrowed", "open_codec", "open_snapshot", "view_of"]
+__all__ = ["Described", "SegmentView", "Snapshot", "column_shape", "narrowed", "open_codec", "open_snapshot", "view_of"]
 
 _FILES = {"centroids": "centroids.npy", "rotation": "rotation.npy"}
 # elements of centroids of unit length, and rows of a rotation, up to rounding
@@ -56,6 +56,18 @@ class SegmentView:
         return offsets[self.live], offsets[self.live + 1]
 
 
+@dataclass(frozen=True, slots=True)
+class Described:
+    """Segments by the addresses of their arrays; whoever uses these keeps this object meanwhile.
+
+    Attributes:
+        segments: ``(S,)`` of ``kernels.layout.SEGMENT``.
+    """
+
+    segments: NDArray[Any]
+    _arrays: tuple[Mapping[str, NDArray[Any]], ...]
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """A commit: its number, its codec (None while the index is exact), its segments."""
@@ -72,20 +84,17 @@ class Snapshot:
         return sum(view.n_alive for view in self.views)
 
     @cached_property
-    def segments(self) -> NDArray[Any]:
-        """The compressed segments as the kernels of a search get them, ``(S,)`` of ``kernels.segments.SEGMENT``.
-
-        Their addresses are good for as long as this snapshot is kept.
-        """
+    def described(self) -> Described:
+        """Its compressed segments for the kernels of a search."""
         segments = np.zeros(len(self.views), SEGMENT)
-        for segment, view in zip(segments, self.views, strict=True):
-            _describe(view, segment)
-        return segments
+        arrays = [_describe(view, segment) for view, segment in zip(self.views, segments, strict=True)]
+        return Described(segments, tuple(arrays))
 
 
-def _describe(view: SegmentView, described: Any) -> None:
+def _describe(view: SegmentView, described: Any) -> Mapping[str, NDArray[Any]]:
+    """Fill in a segment; the arrays whose addresses it has."""
     segment = view.segment
-    arrays = {"doc_offsets": segment.doc_offsets, **segment.columns}
+    arrays: dict[str, NDArray[Any]] = {"doc_offsets": segment.doc_offsets, **segment.columns}
     described["n_documents"], described["n_tokens"] = segment.record.n_documents, segment.record.n_tokens
     described["n_live"] = view.n_alive
     if view.alive is not None:
@@ -95,6 +104,7 @@ def _describe(view: SegmentView, described: Any) -> None:
         described["n_postings"] = len(segment.lists[1])
     for name, array in arrays.items():
         described[name] = array.ctypes.data
+    return arrays
 
 
 def open_snapshot(root: Path, state: CatalogState, tombstones: list[int], previous: Snapshot | None) -> Snapshot:

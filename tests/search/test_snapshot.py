@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -130,3 +133,28 @@ def test_a_document_in_two_segments_is_corrupt(tmp_path, corpus, codec, stored_c
     known = open_snapshot(tmp_path, state.model_copy(update={"segments": records[:1]}), [], None)
     with pytest.raises(CorruptIndexError, match="hold vectors of the same document"):
         open_snapshot(tmp_path, state, [], known)
+
+
+@pytest.mark.parametrize("deleted", [(), (1, 2, 120)])
+@pytest.mark.parametrize("lists", [False, True])
+def test_described_segments_keep_the_arrays_whose_addresses_they_have(snapshot_of, corpus, codec, lists, deleted):
+    snapshot = snapshot_of(corpus, codec=codec, n_segments=2, lists=lists, deleted=deleted)
+    described, kept = snapshot.described, {}
+    for view, segment in zip(snapshot.views, described.segments, strict=True):
+        found = {name: int(segment[name]) for name in segment.dtype.names}
+        arrays = {"doc_offsets": view.segment.doc_offsets, **view.segment.columns}
+        if view.alive is not None:
+            arrays |= {"alive": view.alive, "live": view.live}
+            kept |= {name: weakref.ref(array) for name, array in arrays.items()}
+        sizes = {"n_documents": 150, "n_tokens": len(arrays["factors"]), "n_live": view.n_alive}
+        if lists:
+            arrays |= {"list_offsets": view.segment.lists[0], "postings": view.segment.lists[1]}
+            sizes["n_postings"] = len(view.segment.lists[1])
+        addresses = {name: array.__array_interface__["data"][0] for name, array in arrays.items()}
+        assert found == dict.fromkeys(found, 0) | sizes | addresses
+    del snapshot, view, arrays
+    gc.collect()
+    assert all(array() is not None for array in kept.values())
+    del described
+    gc.collect()
+    assert all(array() is None for array in kept.values())
