@@ -1,6 +1,6 @@
 """Compression of token vectors: centroids plus quantised residuals, and fewer vectors by pooling."""
 
-from colbert_rag.codec.codec import Codec, EncodedTokens, QuantisedQuery
+from colbert_rag.codec.codec import Codec, EncodedTokens, QuantisedQueries, QuantisedQuery
 from colbert_rag.codec.packer import Packer, ProcessorPacker
 from colbert_rag.codec.pooling import pool_tokens
 from colbert_rag.codec.training import n_centroids_for, require_faiss, train_codec
@@ -10,6 +10,7 @@ __all__ = [
     "EncodedTokens",
     "Packer",
     "ProcessorPacker",
+    "QuantisedQueries",
     "QuantisedQuery",
     "n_centroids_for",
     "pool_tokens",

@@ -8,7 +8,7 @@ dot product needs no decoded vector. ``kernels.rounding.quantise`` is the defini
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,7 +21,7 @@ from colbert_rag.kernels import token_similarities
 from colbert_rag.kernels.layout import LANES
 from colbert_rag.types import Float32Array
 
-__all__ = ["QUERY_TOP", "Codec", "EncodedTokens", "QuantisedQuery"]
+__all__ = ["QUERY_TOP", "Codec", "EncodedTokens", "QuantisedQueries", "QuantisedQuery"]
 
 # rows whose centroid scores are held at once: K = 16,384 in float32 takes 128 MB
 _ASSIGN_ROWS = 2_048
@@ -58,6 +58,25 @@ class QuantisedQuery:
     rotated: Float32Array
     integers: NDArray[np.int16]
     scale: Float32Array
+
+
+@dataclass(frozen=True, slots=True)
+class QuantisedQueries:
+    """Queries one behind the other.
+
+    Attributes:
+        rows: Of all of them.
+        ends: ``(G,) int64``: where those of each query end.
+    """
+
+    rows: QuantisedQuery
+    ends: NDArray[np.int64]
+
+    def one(self, n: int) -> QuantisedQuery:
+        """The query of this number."""
+        a, b = (0 if n == 0 else int(self.ends[n - 1])), int(self.ends[n])
+        packed = len(self.rows.integers) // len(self.rows.scale)
+        return QuantisedQuery(self.rows.rotated[a:b], self.rows.integers[a * packed : b * packed], self.rows.scale[a:b])
 
 
 @dataclass(frozen=True)
@@ -166,6 +185,11 @@ class Codec:
         levels = (self.grid.byte_levels, self.grid.scales, self.grid.norms)
         columns = (tokens.centroid_ids, tokens.codes, tokens.factors)
         cpu.residual_table(query, self.centroids, *levels, *columns, out)
+
+    def quantise_queries(self, queries: Sequence[Float32Array]) -> QuantisedQueries:
+        """:meth:`quantise_query` for several at once, with the same results."""
+        ends = np.cumsum([len(query) for query in queries])
+        return QuantisedQueries(self.quantise_query(np.concatenate(queries)), ends)
 
     def quantise_query(self, query: Float32Array) -> QuantisedQuery:
         """Rotate a ``(Q, D)`` query and round it to 14 bits per dimension."""

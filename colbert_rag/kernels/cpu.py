@@ -5,7 +5,7 @@ from __future__ import annotations
 from colbert_rag.kernels.activating import gelu
 from colbert_rag.kernels.dense import dot_scores, dot_table
 from colbert_rag.kernels.inverted import best_centroids, fill_lists, list_sizes, probe
-from colbert_rag.kernels.pruning import candidates, refined
+from colbert_rag.kernels.pruning import pruned
 from colbert_rag.kernels.quantising import complete, round_each
 from colbert_rag.kernels.residual import residual_scores, residual_table
 from colbert_rag.kernels.scanning import approximate_scores, score_table
@@ -14,7 +14,6 @@ from colbert_rag.kernels.trellis import round_on_trellis
 __all__ = [
     "approximate_scores",
     "best_centroids",
-    "candidates",
     "complete",
     "dot_scores",
     "dot_table",
@@ -23,7 +22,7 @@ __all__ = [
     "list_sizes",
     "make_ready",
     "probe",
-    "refined",
+    "pruned",
     "residual_scores",
     "residual_table",
     "round_each",
@@ -34,7 +33,6 @@ __all__ = [
 _KERNELS = (
     approximate_scores,
     best_centroids,
-    candidates,
     complete,
     dot_scores,
     dot_table,
@@ -42,7 +40,7 @@ _KERNELS = (
     gelu,
     list_sizes,
     probe,
-    refined,
+    pruned,
     residual_scores,
     residual_table,
     round_each,

@@ -1,7 +1,7 @@
-"""A query's way through all segments in two calls: which documents are worth an exact score, and these scores.
+"""The way of some queries through all segments: which documents are worth an exact score, and these scores.
 
-Each call gives Python's lock away once. Were the stages called one by one, concurrent searches would wait for it
-between them, for longer than some stages take.
+All of it is one call, which gives Python's lock away once. Were the stages called one by one, concurrent searches would
+wait for it between them, for longer than some stages take.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from numba import types as t
 from colbert_rag.kernels.compiling import IDS, kernel, read, written
 from colbert_rag.kernels.dense import dot_table
 from colbert_rag.kernels.inverted import best_centroids, probe
+from colbert_rag.kernels.layout import WIDTH
 from colbert_rag.kernels.residual import residual_scores
 from colbert_rag.kernels.scanning import approximate_scores, score_table
 from colbert_rag.kernels.segments import SEGMENTS, array_at
 from colbert_rag.kernels.selecting import joined, keep_best, moved, numbers, taken
 
-__all__ = ["candidates", "refined"]
+__all__ = ["pruned"]
 
 # documents that lists have found are scored by all of their centroids, so many for each that is kept
 _PROBED_PER_CANDIDATE = 4
@@ -96,62 +97,45 @@ def _probed(segment: Any, opened: Any, gains: Any, wanted: int, k: int, seen: An
     return taken(found, keep_best(scores[:count], _PROBED_PER_CANDIDATE * wanted)), True
 
 
-@kernel(
-    *(
-        _INT64(
-            *(read(t.float32, 1), read(t.float32, 2), t.float32, SEGMENTS, ids, t.int64, t.int64),
-            *(written(t.float32, 2), written(t.uint8, 3), written(t.uint32, 1), written(t.uint32, 1)),
-            written(t.int64, 1),
-        )
-        for ids in _NO_IDS
-    )
-)
-def candidates(
-    query: Any,
-    centroids: Any,
-    reach: float,
-    segments: Any,
-    no_ids: Any,
-    n_probe: int,
-    wanted: int,
-    centroid_scores: Any,
-    table: Any,
-    seen: Any,
-    totals: Any,
-    ends: Any,
-) -> Any:
-    """Positions of the best ``wanted`` documents by their centroid ids, and of those that tie with the last.
+@nb.njit
+def _blocked(rows: Any) -> Any:
+    """Rows of a query as ``dot_table`` reads them, see ``maxsim.blocked_query``."""
+    n_query, dim, width = np.uint64(rows.shape[0]), np.uint64(rows.shape[1]), np.uint64(WIDTH)
+    n_blocks = (n_query + width - np.uint64(1)) // width
+    blocked = np.zeros(n_blocks * dim * width, np.float32)
+    for q in range(n_query):
+        first = q // width * dim * width + q % width
+        for d in range(dim):
+            blocked[first + d * width] = rows[q, d]
+    return blocked
 
-    Of a segment with lists these are among the documents that the lists speak for; with fewer than ``wanted`` of them,
-    and where there are no lists, among all of its live documents. Compared with the stages of ``reference``.
 
-    Args:
-        query: Rotated and laid out as in ``dot_scores``.
-        centroids: ``(K, D) float32``.
-        reach: See ``reference.score_table``.
-        segments: ``(S,)`` of ``SEGMENT``.
-        no_ids: An array of the type of centroid ids.
-        n_probe: Lists opened for each query token.
-        wanted: Documents, 1 at least.
-        centroid_scores: ``(K, Q) float32``, is filled.
-        table: ``(B, K, WIDTH) uint8``, is filled.
-        seen: Zeros, as many as the largest segment has documents; zeros again at the end.
-        totals: The same.
-        ends: ``(S,) int64``, is filled: where the positions of each segment end in the result. -1 for one whose lists
-            are damaged, and the result means nothing.
+@nb.njit
+def _tables(rows: Any, centroids: Any, reach: Any) -> Any:
+    """Scores of centroids ``(K, Q) float32``, and as bytes, see ``reference.score_table``."""
+    k, n_query = centroids.shape[0], rows.shape[0]
+    scores = np.empty((k, n_query), np.float32)
+    table = np.empty(((n_query + WIDTH - 1) // WIDTH, k, WIDTH), np.uint8)
+    _dot_table(_blocked(rows), centroids, scores)
+    _score_table(scores, reach, table)
+    return scores, table
 
-    Returns:
-        Positions, those of each segment behind the other's.
+
+@nb.njit
+def _candidates(table: Any, n_query: int, segments: Any, no_ids: Any, effort: Any, work: Any, ends: Any) -> Any:
+    """Positions of the documents with the best approximate scores of all segments.
+
+    Of a segment with lists these are among the documents that the lists speak for; with fewer than are wanted of them,
+    and where there are no lists, among all of its live documents.
     """
-    k = centroid_scores.shape[0]
-    _dot_table(query, centroids, centroid_scores)
-    _score_table(centroid_scores, reach, table)
-    opened, gains = _lists_to_open(table, segments, centroid_scores.shape[1], min(n_probe, k))
+    n_probe, wanted = effort
+    k = table.shape[1]
+    opened, gains = _lists_to_open(table, segments, n_query, min(n_probe, k))
     positions, scores = numbers(0), np.empty(0, np.uint32)
     for s in range(segments.size):
         segment, here, is_sound = segments[s], numbers(0), True
         if segment.list_offsets != 0:
-            here, is_sound = _probed(segment, opened, gains, wanted, k, seen, totals)
+            here, is_sound = _probed(segment, opened, gains, wanted, k, work[0], work[1])
         if not is_sound:
             ends[s] = -1
             return here
@@ -167,10 +151,21 @@ def candidates(
 
 
 @nb.njit
+def _n_tokens(segments: Any, positions: Any, ends: Any) -> int:
+    total, begin = 0, 0
+    for s in range(segments.size):
+        starts, stops = _bounds(segments[s], positions[begin : ends[s]])
+        total += (stops - starts).sum()
+        begin = ends[s]
+    return total
+
+
+@nb.njit
 def _exact(query: Any, slack: Any, levels: Any, segments: Any, no_ids: Any, positions: Any, ends: Any) -> Any:
     """Scores of documents from their codes."""
+    integers, query_scale, centroid_scores, table = query
+    byte_levels, scales, norms, n_bytes = levels
     scores, begin = np.empty(positions.size, np.float32), 0
-    n_bytes = query[4]
     for s in range(segments.size):
         segment, end = segments[s], ends[s]
         if end > begin:
@@ -179,55 +174,114 @@ def _exact(query: Any, slack: Any, levels: Any, segments: Any, no_ids: Any, posi
             codes = array_at(segment.codes, (segment.n_tokens, n_bytes), np.uint8)
             factors = array_at(segment.factors, (segment.n_tokens, 2), np.uint8)
             _residual_scores(
-                query[0], query[1], query[2], query[3], slack, levels[0], levels[1], levels[2],
-                ids, codes, factors, starts, stops, scores[begin:end],
-            )  # fmt: skip
+                *(integers, query_scale, centroid_scores, table, slack, byte_levels, scales, norms),
+                *(ids, codes, factors, starts, stops, scores[begin:end]),
+            )
         begin = end
     return scores
+
+
+@nb.njit
+def _refined(
+    query: Any, slacks: Any, levels: Any, segments: Any, no_ids: Any, positions: Any, ends: Any, sizes: Any
+) -> Any:
+    """The best of the candidates, and their scores."""
+    finalists, k = sizes
+    if finalists < positions.size:
+        kept = keep_best(_exact(query, slacks[0], levels, segments, no_ids, positions, ends), finalists)
+        positions = taken(positions, kept)
+        moved(ends, kept)
+    scores = _exact(query, slacks[1], levels, segments, no_ids, positions, ends)
+    kept = keep_best(scores, k)
+    moved(ends, kept)
+    return taken(positions, kept), taken(scores, kept)
 
 
 @kernel(
     *(
         t.Tuple((_INT64, t.Array(t.float32, 1, "C")))(
-            *(read(t.int16, 1), read(t.float32, 1), read(t.float32, 2), read(t.uint8, 3), t.uint8, t.uint8),
-            *(read(t.int16, 2), read(t.float32, 1), read(t.float32, 1), t.int64),
-            *(SEGMENTS, ids, read(t.int64, 1), written(t.int64, 1), t.int64, t.int64),
+            *(read(t.float32, 2), read(t.int16, 1), read(t.float32, 1), read(t.int64, 1)),
+            *(read(t.float32, 2), read(t.int16, 2), read(t.float32, 1), read(t.float32, 1)),
+            *(SEGMENTS, ids),
+            *(t.float32, t.int64, t.int64, t.int64, t.int64, t.int64, t.uint8, t.uint8),
+            *(written(t.uint32, 1), written(t.uint32, 1), written(t.int64, 2), written(t.bool_, 1)),
         )
         for ids in _NO_IDS
     )
 )
-def refined(
-    query: Any,
+def pruned(
+    rotated: Any,
+    integers: Any,
     query_scale: Any,
-    centroid_scores: Any,
-    table: Any,
-    rough_slack: Any,
-    slack: Any,
+    query_ends: Any,
+    centroids: Any,
     byte_levels: Any,
     scales: Any,
     norms: Any,
-    n_bytes: int,
     segments: Any,
     no_ids: Any,
-    positions: Any,
-    ends: Any,
+    reach: float,
+    n_probe: int,
+    wanted: int,
+    most_tokens: int,
     finalists: int,
     k: int,
+    rough_slack: Any,
+    slack: Any,
+    seen: Any,
+    totals: Any,
+    ends: Any,
+    is_scored: Any,
 ) -> Any:
-    """The best ``k`` of some documents and those that tie with the last, by their codes.
+    """For each query the best ``k`` documents and those that tie with the last; compared with ``reference``'s stages.
 
-    The query and its levels are as in ``residual_scores``, ``segments``, ``no_ids``, ``positions`` and ``ends`` as in
-    :func:`candidates`, whose tables come too; ``n_bytes`` is of the codes of a token. The best ``finalists`` documents
-    with ``rough_slack`` are scored with ``slack``. Returns positions, and ``float32`` scores, each segment's behind the
-    other's; ``ends`` is changed to where these end.
+    The best ``wanted`` by centroid ids, and those that tie with the last, are the candidates; of these the best
+    ``finalists`` by their codes with ``rough_slack``, and those that tie with the last, are scored with ``slack``.
+
+    Args:
+        rotated: Rows of all queries, ``(T, D) float32``.
+        integers: The same in integers, as in ``residual_scores``.
+        query_scale: ``(T,) float32``.
+        query_ends: ``(G,) int64``: where the rows of each query end.
+        centroids: ``(K, D) float32``.
+        byte_levels: As in ``residual_scores``.
+        scales: The same.
+        norms: The same.
+        segments: ``(S,)`` of ``SEGMENT``.
+        no_ids: An array of the type of centroid ids.
+        reach: See ``reference.score_table``.
+        n_probe: Lists opened for each query token.
+        wanted: Documents, at least 1, as ``finalists`` and ``k``.
+        most_tokens: Where the candidates of a query have so many or more, they are its result.
+        finalists: Documents.
+        k: Documents.
+        rough_slack: In steps of the table, as ``slack``.
+        slack: See ``reference.residual_scores``.
+        seen: Zeros, as many as the largest segment with lists has documents; zeros again at the end.
+        totals: The same.
+        ends: ``(G, S) int64``, is filled: where the documents of each query and segment end in its part of the result.
+            -1 for a segment whose lists are damaged, and the result means nothing.
+        is_scored: ``(G,) bool``, is filled: False where the result are candidates without scores.
+
+    Returns:
+        Positions and ``float32`` scores; query by query, segment by segment.
     """
-    asked = (query, query_scale, centroid_scores, table, n_bytes)
-    levels = (byte_levels, scales, norms)
-    if finalists < positions.size:
-        kept = keep_best(_exact(asked, rough_slack, levels, segments, no_ids, positions, ends), finalists)
-        positions = taken(positions, kept)
-        moved(ends, kept)
-    scores = _exact(asked, slack, levels, segments, no_ids, positions, ends)
-    kept = keep_best(scores, k)
-    moved(ends, kept)
-    return taken(positions, kept), taken(scores, kept)
+    per_byte, dim = byte_levels.shape[1], rotated.shape[1]
+    levels = (byte_levels, scales, norms, (dim + per_byte - 1) // per_byte)
+    packed = integers.size // query_scale.size
+    found, scores_of_found, begin = numbers(0), np.empty(0, np.float32), 0
+    for g in range(query_ends.size):
+        end = query_ends[g]
+        centroid_scores, table = _tables(rotated[begin:end], centroids, reach)
+        positions = _candidates(table, end - begin, segments, no_ids, (n_probe, wanted), (seen, totals), ends[g])
+        if ends[g].size and ends[g].min() < 0:
+            return found, scores_of_found
+        is_scored[g] = _n_tokens(segments, positions, ends[g]) < most_tokens
+        scores = np.zeros(positions.size, np.float32)
+        if is_scored[g]:
+            query = (integers[begin * packed : end * packed], query_scale[begin:end], centroid_scores, table)
+            sizes, slacks = (finalists, k), (rough_slack, slack)
+            positions, scores = _refined(query, slacks, levels, segments, no_ids, positions, ends[g], sizes)
+        found, scores_of_found = joined(found, positions), joined(scores_of_found, scores)
+        begin = end
+    return found, scores_of_found

@@ -1,74 +1,61 @@
-"""The approximate pass: which documents are worth an exact score.
+"""The pruned search: few documents are worth an exact score, and the approximate pass says which.
 
 Documents are scored by their centroid ids alone (PLAID, arXiv 2205.09707). A small segment is
 scanned whole, since a scan costs a few nanoseconds per token; a large one has inverted lists and
-is probed.
+is probed. The best are scored from their codes, in the same call of a kernel unless they are many.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from colbert_rag.codec import Codec, QuantisedQuery
+from colbert_rag.codec import Codec, QuantisedQueries
 from colbert_rag.errors import CorruptIndexError
-from colbert_rag.kernels import blocked_query
-from colbert_rag.kernels.layout import WIDTH
-from colbert_rag.search.snapshot import Described, SegmentView, Snapshot
+from colbert_rag.search.snapshot import SegmentView, Snapshot
 from colbert_rag.types import Float32Array, SearchConfig
 
-__all__ = ["REACH", "Asked", "Candidates", "find_candidates", "keep_best", "n_candidates", "table_shape", "table_steps"]
+__all__ = [
+    "REACH",
+    "ROUGH_SLACK",
+    "SLACK",
+    "Pruned",
+    "keep_best",
+    "n_candidates",
+    "n_finalists",
+    "prune",
+    "table_steps",
+]
 
 # a centroid that is this much worse than the best one cannot win a query token; the rest of the
 # table's 256 steps then lie where the winners are
 REACH = np.float32(0.8)
+# a residual hardly ever lifts a token from so far below to the best of a query token
+SLACK = 0.3
+# enough to tell which candidates may be among the hits, at a quarter of the time
+ROUGH_SLACK = 0.07
 # the last of k hits often lies a good deal lower in the approximate order
 _CANDIDATES_PER_HIT = 4
+# documents that are scored with the wide slack, and how many of them for each hit that is asked for
+_FINALISTS = 32
+_FINALISTS_PER_HIT = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A query as the stages of a compressed search need it.
+class Pruned:
+    """What is left of the documents for one query.
 
     Attributes:
-        query: Rotated and quantised.
-        centroid_scores: ``(K, Q) float32``.
-        table: The same as bytes, ``(ceil(Q / WIDTH), K, WIDTH) uint8``: 255 is the best centroid of each query token, 0
-            is ``REACH`` below it or worse. A sum of entries differs from the sum of scores by a constant of the query,
-            which leaves the order as it is.
+        is_scored: Whether these are the best, or candidates that have no scores yet.
+        by_view: Of each segment positions ``(n,) int64`` and scores ``(n,) float32``.
     """
 
-    query: QuantisedQuery
-    centroid_scores: Float32Array
-    table: NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """Documents that are worth an exact score.
-
-    Attributes:
-        asked: The query.
-        described: The segments.
-        positions: ``(n,) int64``: of the documents of the first segment, of the second, and so on.
-        ends: ``(S,) int64``: where those of each segment end.
-    """
-
-    asked: Asked
-    described: Described
-    positions: NDArray[np.int64]
-    ends: NDArray[np.int64]
-
-    def by_view(self, snapshot: Snapshot) -> Iterator[tuple[SegmentView, NDArray[np.int64]]]:
-        """Positions in each segment."""
-        begin = 0
-        for view, end in zip(snapshot.views, self.ends.tolist(), strict=True):
-            yield view, self.positions[begin:end]
-            begin = end
+    is_scored: bool
+    by_view: list[tuple[SegmentView, NDArray[np.int64], Float32Array]]
 
 
 def n_candidates(k: int, config: SearchConfig) -> int:
@@ -76,9 +63,9 @@ def n_candidates(k: int, config: SearchConfig) -> int:
     return max(config.n_candidates, _CANDIDATES_PER_HIT * k)
 
 
-def table_shape(n_query: int, k: int) -> tuple[int, int, int]:
-    """The shape of a table of scores, see :class:`Asked`."""
-    return max(1, -(-n_query // WIDTH)), k, WIDTH
+def n_finalists(k: int) -> int:
+    """Documents of these that are scored with the wide slack."""
+    return max(_FINALISTS, _FINALISTS_PER_HIT * k)
 
 
 def table_steps(similarity: float) -> np.uint8:
@@ -86,30 +73,56 @@ def table_steps(similarity: float) -> np.uint8:
     return np.uint8(np.rint(min(similarity, float(REACH)) * 255 / float(REACH)))
 
 
-def find_candidates(snapshot: Snapshot, codec: Codec, query: QuantisedQuery, wanted: int, n_probe: int) -> Candidates:
-    """The best ``wanted`` live documents of all segments by their centroid ids, and those that tie with the last.
+def prune(
+    snapshot: Snapshot, codec: Codec, queries: QuantisedQueries, k: int, config: SearchConfig, most_tokens: int
+) -> list[Pruned]:
+    """For each query the best ``k`` live documents, and those that tie with the last.
+
+    Args:
+        snapshot: One commit, compressed.
+        codec: Of the snapshot.
+        queries: At least one.
+        k: At least 1.
+        config: How hard to try.
+        most_tokens: The candidates of a query that have so many tokens or more are not scored.
 
     Raises:
         CorruptIndexError: inverted lists are damaged.
     """
     from colbert_rag.kernels import cpu
 
-    n_query, k = len(query.scale), codec.n_centroids
-    asked = Asked(query, np.empty((k, n_query), np.float32), np.empty(table_shape(n_query, k), np.uint8))
+    described, rows, grid = snapshot.described, queries.rows, codec.grid
     # zeros that are not written to cost nothing
     n_most = max((v.segment.record.n_documents for v in snapshot.views if v.segment.lists is not None), default=0)
-    work = np.zeros(n_most, np.uint32), np.zeros(n_most, np.uint32)
-    ends, described = np.empty(len(snapshot.views), np.int64), snapshot.described
-    positions = cpu.candidates(
-        *(blocked_query(query.rotated), codec.centroids, REACH, described.segments, np.empty(0, codec.id_dtype)),
-        *(n_probe, wanted, asked.centroid_scores, asked.table, *work, ends),
+    ends, is_scored = (
+        np.empty((len(queries.ends), len(snapshot.views)), np.int64),
+        np.empty(len(queries.ends), np.bool_),
     )
-    for view, end in zip(snapshot.views, ends.tolist(), strict=True):
-        if end < 0:
-            what = f"document positions do not rise or are not below {view.segment.record.n_documents:,}"
-            msg = f"{view.segment.record.name}/postings.npy: {what}. Restore the index from a backup."
-            raise CorruptIndexError(msg)
-    return Candidates(asked, described, positions, ends)
+    positions, scores = cpu.pruned(
+        *(rows.rotated, rows.integers, rows.scale, queries.ends),
+        *(codec.centroids, grid.byte_levels, grid.scales, grid.norms),
+        *(described.segments, np.empty(0, codec.id_dtype)),
+        *(REACH, config.n_probe, n_candidates(k, config), most_tokens, n_finalists(k), k),
+        *(table_steps(ROUGH_SLACK), table_steps(SLACK)),
+        *(np.zeros(n_most, np.uint32), np.zeros(n_most, np.uint32), ends, is_scored),
+    )
+    _check_lists(snapshot, ends)
+    found, first = [], 0
+    for cuts, scored in zip(ends.tolist(), is_scored.tolist(), strict=True):
+        bounds = pairwise([first, *(first + cut for cut in cuts)])
+        parts = [(view, positions[a:b], scores[a:b]) for view, (a, b) in zip(snapshot.views, bounds, strict=True)]
+        found.append(Pruned(scored, parts))
+        first += cuts[-1] if cuts else 0
+    return found
+
+
+def _check_lists(snapshot: Snapshot, ends: NDArray[np.int64]) -> None:
+    damaged = np.flatnonzero((ends < 0).any(axis=0))
+    if len(damaged):
+        record = snapshot.views[damaged[0]].segment.record
+        what = f"document positions do not rise or are not below {record.n_documents:,}"
+        msg = f"{record.name}/postings.npy: {what}. Restore the index from a backup."
+        raise CorruptIndexError(msg)
 
 
 def keep_best(scores: NDArray[Any], n: int) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from colbert_rag.codec import Packer, ProcessorPacker
-from colbert_rag.search.searcher import Ranking, rank
+from colbert_rag.search.searcher import Ranking, rank_all
 from colbert_rag.search.snapshot import Snapshot
 from colbert_rag.search.workers import Workers
 from colbert_rag.types import Float32Array, SearchConfig
@@ -62,7 +62,7 @@ class ProcessorRanker:
         self, snapshot: Snapshot, queries: Sequence[Float32Array], k: int, config: SearchConfig, workers: Workers
     ) -> list[Ranking]:
         """See :class:`Ranker`."""
-        return workers.each(lambda query, threads: rank(snapshot, query, k, config, threads), queries)
+        return rank_all(snapshot, queries, k, config, workers)
 
     def close(self) -> None:
         """Holds nothing."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -12,36 +12,50 @@ from numpy.typing import NDArray
 
 from colbert_rag.codec import Codec, QuantisedQuery
 from colbert_rag.kernels import blocked_query, maxsim
+from colbert_rag.kernels.layout import WIDTH
 from colbert_rag.search.candidates import (
     REACH,
-    Asked,
-    Candidates,
-    find_candidates,
+    ROUGH_SLACK,
+    SLACK,
+    Pruned,
     keep_best,
     n_candidates,
-    table_shape,
+    n_finalists,
+    prune,
     table_steps,
 )
 from colbert_rag.search.snapshot import SegmentView, Snapshot
 from colbert_rag.search.workers import Workers
 from colbert_rag.types import Float32Array, SearchConfig
 
-__all__ = ["Ranking", "rank"]
+__all__ = ["Ranking", "rank", "rank_all"]
 
 # a token that is scored exactly, or a centroid, costs many times as much as one that is scanned
 _TOKENS_PER_THREAD = 20_000
-# a residual hardly ever lifts a token from so far below to the best of a query token
-_SLACK = 0.3
-# enough to tell which candidates may be among the hits, at a quarter of the time
-_ROUGH_SLACK = 0.07
 # of candidates; with more it takes longer to score them in one thread than to wait for others
 _MANY_TOKENS = 80_000
-# documents that are scored with the wide slack, and how many of them for each hit that is asked for
-_FINALISTS = 32
-_FINALISTS_PER_HIT = 3
+# queries that one thread takes at once: it waits for Python's lock once for all of them
+_GROUP = 8
 
 _Chosen = list[tuple[SegmentView, NDArray[np.int64]]]
 _Found = list[tuple[SegmentView, NDArray[np.int64], NDArray[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A query as the stages of a compressed search need it.
+
+    Attributes:
+        query: Rotated and quantised.
+        centroid_scores: ``(K, Q) float32``.
+        table: The same as bytes, ``(ceil(Q / WIDTH), K, WIDTH) uint8``: 255 is the best centroid of each query token, 0
+            is ``REACH`` below it or worse. A sum of entries differs from the sum of scores by a constant of the query,
+            which leaves the order as it is.
+    """
+
+    query: QuantisedQuery
+    centroid_scores: Float32Array
+    table: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,75 +72,77 @@ class Ranking:
 
 
 def rank(snapshot: Snapshot, query: Float32Array, k: int, config: SearchConfig, workers: Workers) -> Ranking:
-    """Rank the live documents of a snapshot for one query.
+    """:func:`rank_all` for one query."""
+    [ranking] = rank_all(snapshot, [query], k, config, workers)
+    return ranking
+
+
+def rank_all(
+    snapshot: Snapshot, queries: Sequence[Float32Array], k: int, config: SearchConfig, workers: Workers
+) -> list[Ranking]:
+    """Rank the live documents of a snapshot for each query.
 
     Args:
         snapshot: One commit.
-        query: ``(Q, D) float32``, unit rows.
+        queries: ``(Q, D) float32`` each, unit rows.
         k: At least 1; more than there are documents gives all of them.
         config: How hard to try.
         workers: Threads to spread over.
     """
-    if snapshot.codec is None:
-        found = [(view, *_score_plain(view, query, workers)) for view in snapshot.views]
-    else:
-        found = _search_compressed(snapshot, snapshot.codec, query, k, config, workers)
-    return _best(found, k)
+    codec = snapshot.codec
+    if codec is None:
+        return workers.each(lambda query, threads: _best(_plain(snapshot, query, threads), k), queries)
+    if config.exact or n_candidates(k, config) >= snapshot.n_alive:
+        return workers.each(lambda query, threads: _best(_exhaustive(snapshot, codec, query, threads), k), queries)
+    size = min(_GROUP, -(-len(queries) // workers.n_threads))
+    groups = [queries[n : n + size] for n in range(0, len(queries), max(1, size))]
+    ranked = workers.each(lambda group, threads: _pruned(snapshot, codec, group, k, config, threads), groups)
+    return list(chain.from_iterable(ranked))
 
 
-def _search_compressed(
-    snapshot: Snapshot, codec: Codec, query: Float32Array, k: int, config: SearchConfig, workers: Workers
-) -> _Found:
-    quantised = codec.quantise_query(query)
-    wanted = n_candidates(k, config)
-    if config.exact or wanted >= snapshot.n_alive:
-        asked = _asked(codec, quantised, workers)
-        return _scored([(view, view.live) for view in snapshot.views], codec, asked, np.inf, workers)
-    candidates = find_candidates(snapshot, codec, quantised, wanted, config.n_probe)
-    finalists = max(_FINALISTS, _FINALISTS_PER_HIT * k)
-    chosen = list(candidates.by_view(snapshot))
-    if workers.n_threads == 1 or _n_tokens(chosen) < _MANY_TOKENS:
-        return _refined(snapshot, codec, candidates, finalists, k)
-    if finalists < len(candidates.positions):
-        chosen = _best_of(_scored(chosen, codec, candidates.asked, _ROUGH_SLACK, workers), finalists)
-    return _scored(chosen, codec, candidates.asked, _SLACK, workers)
+def _plain(snapshot: Snapshot, query: Float32Array, workers: Workers) -> _Found:
+    return [(view, *_score_plain(view, query, workers)) for view in snapshot.views]
 
 
-def _asked(codec: Codec, query: QuantisedQuery, workers: Workers) -> Asked:
+def _exhaustive(snapshot: Snapshot, codec: Codec, query: Float32Array, workers: Workers) -> _Found:
+    asked = _asked(codec, codec.quantise_query(query), workers)
+    return _scored([(view, view.live) for view in snapshot.views], codec, asked, np.inf, workers)
+
+
+def _pruned(
+    snapshot: Snapshot, codec: Codec, group: Sequence[Float32Array], k: int, config: SearchConfig, workers: Workers
+) -> list[Ranking]:
+    quantised = codec.quantise_queries(group)
+    most_tokens = _MANY_TOKENS if workers.n_threads > 1 else np.iinfo(np.int64).max
+    found = prune(snapshot, codec, quantised, k, config, most_tokens)
+    return [
+        _best(part.by_view if part.is_scored else _spread(part, codec, quantised.one(n), k, workers), k)
+        for n, part in enumerate(found)
+    ]
+
+
+def _spread(candidates: Pruned, codec: Codec, query: QuantisedQuery, k: int, workers: Workers) -> _Found:
+    """The same scores as of a group, from all threads: for one query with many candidates."""
+    asked, finalists = _asked(codec, query, workers), n_finalists(k)
+    chosen = [(view, positions) for view, positions, _ in candidates.by_view]
+    if finalists < sum(len(positions) for _, positions in chosen):
+        chosen = _best_of(_scored(chosen, codec, asked, ROUGH_SLACK, workers), finalists)
+    return _scored(chosen, codec, asked, SLACK, workers)
+
+
+def _asked(codec: Codec, query: QuantisedQuery, workers: Workers) -> _Asked:
     from colbert_rag.kernels import cpu
 
     n_query, rows, blocked = len(query.scale), np.arange(codec.n_centroids), blocked_query(query.rotated)
     scores = np.empty((len(rows), n_query), np.float32)
-    table = np.empty(table_shape(n_query, len(rows)), np.uint8)
+    table = np.empty((-(-n_query // WIDTH), len(rows), WIDTH), np.uint8)
 
     def score(part: slice) -> None:
         cpu.dot_table(blocked, codec.centroids[part], scores[part])
 
     workers.spread(score, rows, rows + 1, _TOKENS_PER_THREAD)
     cpu.score_table(scores, REACH, table)
-    return Asked(query, scores, table)
-
-
-def _n_tokens(chosen: _Chosen) -> int:
-    return sum(
-        int((view.segment.doc_offsets[positions + 1] - view.segment.doc_offsets[positions]).sum())
-        for view, positions in chosen
-    )
-
-
-def _refined(snapshot: Snapshot, codec: Codec, candidates: Candidates, finalists: int, k: int) -> _Found:
-    """The best ``k`` of the candidates, without giving the lock away in between."""
-    from colbert_rag.kernels import cpu
-
-    asked, ends = candidates.asked, candidates.ends.copy()
-    query = (asked.query.integers, asked.query.scale, asked.centroid_scores, asked.table)
-    levels = (codec.grid.byte_levels, codec.grid.scales, codec.grid.norms, codec.code_bytes)
-    positions, scores = cpu.refined(
-        *(*query, table_steps(_ROUGH_SLACK), table_steps(_SLACK), *levels),
-        *(candidates.described.segments, np.empty(0, codec.id_dtype), candidates.positions, ends, finalists, k),
-    )
-    bounds = pairwise([0, *ends.tolist()])
-    return [(view, positions[a:b], scores[a:b]) for view, (a, b) in zip(snapshot.views, bounds, strict=True)]
+    return _Asked(query, scores, table)
 
 
 def _best_of(found: _Found, n: int) -> _Chosen:
@@ -140,7 +156,7 @@ def _best_of(found: _Found, n: int) -> _Chosen:
     return chosen
 
 
-def _scored(chosen: _Chosen, codec: Codec, asked: Asked, slack: float, workers: Workers) -> _Found:
+def _scored(chosen: _Chosen, codec: Codec, asked: _Asked, slack: float, workers: Workers) -> _Found:
     return [
         (view, positions, _residual_scores(view, codec, asked, positions, slack, workers)) for view, positions in chosen
     ]
@@ -167,7 +183,7 @@ def _runs(positions: NDArray[np.int64], part: slice) -> Iterator[slice]:
 
 
 def _residual_scores(
-    view: SegmentView, codec: Codec, asked: Asked, positions: NDArray[np.int64], slack: float, workers: Workers
+    view: SegmentView, codec: Codec, asked: _Asked, positions: NDArray[np.int64], slack: float, workers: Workers
 ) -> Float32Array:
     from colbert_rag.kernels import cpu
 

@@ -48,6 +48,18 @@ def test_scores_of_compressed_tokens_equal_those_of_their_rebuilt_vectors(rng, u
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize("n_query", [1, 31, 32, 33, 64, 70])
+def test_score_table_follows_its_formula(n_query):
+    scores = np.random.default_rng(n_query).uniform(-1, 1, (50, n_query)).astype(np.float32)
+    table = reference.score_table(scores, 0.8, 32)
+    assert (table.shape, table.dtype) == ((-(-n_query // 32), 50, 32), np.uint8)
+    flat = table.transpose(1, 0, 2).reshape(50, -1)
+    wanted = 255 * (1 - (scores.max(axis=0) - scores.astype(np.float64)) / 0.8).clip(0, 1)
+    assert (np.abs(flat[:, :n_query] - wanted) <= 1).all()
+    assert (flat[:, :n_query].max(axis=0) == 255).all()
+    assert not flat[:, n_query:].any()
+
+
 def test_probe_of_no_centroids_is_empty():
     positions, scores = reference.probe([np.array([1])], np.zeros((0, 2), np.int64), np.zeros((0, 2), np.uint8))
     assert (positions.tolist(), scores.tolist()) == ([], [])

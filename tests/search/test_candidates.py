@@ -8,25 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from colbert_rag.kernels import reference
+from colbert_rag.kernels import reference, token_similarities
 from colbert_rag.kernels.layout import WIDTH
 from colbert_rag.search import narrowed
-from colbert_rag.search.candidates import REACH, find_candidates, keep_best, table_steps
+from colbert_rag.search.candidates import REACH, keep_best, prune, table_steps
+from colbert_rag.types import SearchConfig
 
 PER_CANDIDATE = 4
-
-
-def test_the_table_follows_its_formula(snapshot_of, corpus, codec, queries):
-    for query in queries:
-        asked = find_candidates(snapshot_of(corpus, codec=codec), codec, codec.quantise_query(query), 5, 2).asked
-        expected = asked.query.rotated.astype(np.float64) @ codec.centroids.astype(np.float64).T
-        np.testing.assert_allclose(asked.centroid_scores, expected.T, atol=1e-5)
-        assert (asked.table.shape, asked.table.dtype) == ((-(-len(query) // WIDTH), 64, WIDTH), np.uint8)
-        flat = asked.table.transpose(1, 0, 2).reshape(64, -1)
-        wanted = 255 * (1 - (asked.centroid_scores.max(axis=0) - asked.centroid_scores) / REACH).clip(0, 1)
-        assert (np.abs(flat[:, : len(query)] - wanted) <= 1).all()
-        assert (flat[:, : len(query)].max(axis=0) == 255).all()
-        assert not flat[:, len(query) :].any()
 
 
 def test_sums_of_the_table_order_documents_as_sums_of_scores_do():
@@ -61,43 +49,80 @@ def expected_of(view, codec, table, n_query, wanted, n_probe):
     return positions, reference.approximate_scores(table, ids, offsets[positions], offsets[positions + 1])
 
 
+def candidates(snapshot, codec, queries, wanted, n_probe):
+    """Of each query the positions in each segment that would be scored exactly, rising."""
+    config = SearchConfig(n_candidates=wanted, n_probe=n_probe)
+    found = prune(snapshot, codec, codec.quantise_queries(queries), 1, config, most_tokens=0)
+    assert not any(part.is_scored for part in found)
+    return [[np.sort(positions).tolist() for _, positions, _ in part.by_view] for part in found]
+
+
 @pytest.mark.parametrize("deleted", [(), tuple(range(1, 301, 3))])
 @pytest.mark.parametrize("n_segments", [1, 4])
 @pytest.mark.parametrize("lists", [False, True])
-@pytest.mark.parametrize("wanted", [1, 5, 40, 300])
+@pytest.mark.parametrize("wanted", [4, 5, 40, 199])
 def test_candidates_are_those_of_the_stages_one_by_one(
     snapshot_of, corpus, codec, queries, deleted, n_segments, lists, wanted
 ):
     whole = snapshot_of(corpus, codec=codec, n_segments=n_segments, lists=lists, deleted=deleted)
     for snapshot in (whole, narrowed(whole, np.arange(50, 200))):
-        for query, n_probe in zip(queries, (1, 2, 4, 8, 64, 99), strict=True):
-            quantised = codec.quantise_query(query)
-            found = find_candidates(snapshot, codec, quantised, wanted, n_probe)
-            table = reference.score_table(found.asked.centroid_scores, float(REACH), WIDTH)
-            np.testing.assert_array_equal(found.asked.table, table)
-            expected = [expected_of(v, codec, table, len(query), wanted, n_probe) for v in snapshot.views]
-            kept = keep_best(np.concatenate([scores for _, scores in expected]), wanted)
-            cuts = np.cumsum([0, *(len(scores) for _, scores in expected)])
-            chosen = [
-                positions[kept[(kept >= a) & (kept < b)] - a]
-                for (positions, _), (a, b) in zip(expected, pairwise(cuts), strict=True)
-            ]
-            got = [(view, np.sort(positions).tolist()) for view, positions in found.by_view(snapshot)]
-            assert got == [(view, positions.tolist()) for view, positions in zip(snapshot.views, chosen, strict=True)]
+        for n_probe in (1, 2, 8, 99):
+            got = candidates(snapshot, codec, queries, wanted, n_probe)
+            for query, found in zip(queries, got, strict=True):
+                table = table_of(codec, query)
+                expected = [expected_of(v, codec, table, len(query), wanted, n_probe) for v in snapshot.views]
+                kept = keep_best(np.concatenate([scores for _, scores in expected]), wanted)
+                cuts = np.cumsum([0, *(len(scores) for _, scores in expected)])
+                chosen = [
+                    positions[kept[(kept >= a) & (kept < b)] - a].tolist()
+                    for (positions, _), (a, b) in zip(expected, pairwise(cuts), strict=True)
+                ]
+                assert found == chosen
 
 
 def test_too_few_probed_documents_are_made_up_for_by_a_scan(snapshot_of, corpus, codec, queries):
     snapshot = snapshot_of(corpus, codec=codec, lists=True)
     [view] = snapshot.views
     lists = reference.inverted_lists(view.segment.columns["centroid_ids"], corpus.offsets, codec.n_centroids)
-    query = codec.quantise_query(queries[0])
-    best = int(find_candidates(snapshot, codec, query, 1, 1).asked.centroid_scores[:, 0].argmax())
-    n_in_list = len(lists[best])
-    assert 1 <= n_in_list < 300
-    for wanted, among in ((n_in_list, set(lists[best].tolist())), (n_in_list + 1, set(range(300)))):
-        found = find_candidates(snapshot, codec, query, wanted, 1)
-        assert set(found.positions.tolist()) <= among
-        assert len(found.positions) >= wanted
+    in_list = set(lists[int(table_of(codec, queries[0])[0, :, 0].argmax())].tolist())
+    assert 4 <= len(in_list) < 300
+    for wanted, among in ((len(in_list), in_list), (len(in_list) + 1, set(range(300)))):
+        [[found]] = candidates(snapshot, codec, queries[:1], wanted, 1)
+        assert set(found) <= among
+        assert len(found) >= wanted
+
+
+def table_of(codec, query):
+    # of the kernel: in float64 an entry might be rounded the other way
+    scores = token_similarities(codec.quantise_query(query).rotated, codec.centroids)
+    return reference.score_table(scores, float(REACH), WIDTH)
+
+
+def test_queries_are_pruned_together_as_one_by_one(snapshot_of, corpus, codec, queries):
+    snapshot = snapshot_of(corpus, codec=codec, n_segments=3, lists=True, deleted=(7, 8, 250))
+    config = SearchConfig(n_candidates=60, n_probe=4)
+
+    def pruned(group):
+        return [
+            [(positions.tolist(), scores.tolist()) for _, positions, scores in part.by_view]
+            for part in prune(snapshot, codec, codec.quantise_queries(group), 5, config, 10**9)
+        ]
+
+    assert pruned(queries) == [found for query in queries for found in pruned([query])]
+    assert any(scores for _, scores in pruned(queries)[3])
+
+
+def test_a_query_of_many_candidates_is_left_to_all_threads_and_its_neighbours_are_not(
+    snapshot_of, corpus, codec, queries
+):
+    snapshot = snapshot_of(corpus, codec=codec)
+    [view] = snapshot.views
+    sizes = np.diff(view.segment.doc_offsets)
+    n_tokens = [sizes[found].sum() for [found] in candidates(snapshot, codec, queries, 20, 4)]
+    most = int(np.median(n_tokens))
+    found = prune(snapshot, codec, codec.quantise_queries(queries), 5, SearchConfig(n_candidates=20), most)
+    assert [part.is_scored for part in found] == [n < most for n in n_tokens]
+    assert {part.is_scored for part in found} == {True, False}
 
 
 @settings(deadline=None)
