@@ -408,6 +408,29 @@ def test_a_header_that_forbids_writing_is_found_though_every_read_is_right(origi
     assert tree(path) == before
 
 
+class OpenedForReading(sqlite3.Connection):
+    """A connection whose log or shared memory SQLite could open for reading alone."""
+
+    def execute(self, sql, *args):
+        if sql.startswith("BEGIN IMMEDIATE"):
+            raise sqlite3.OperationalError("attempt to write a readonly database")
+        return super().execute(sql, *args)
+
+
+def test_files_that_sqlite_could_open_for_reading_alone_for_a_moment_are_no_damage(path, monkeypatch):
+    """Without a descriptor it cannot open them for writing, and may have one by then (unixOpenSharedMemory)."""
+    connect, opened = sqlite3.connect, []
+
+    def falling_back(database, *args, **kwargs):
+        opened.append(database)
+        # those before are to read
+        return connect(database, *args, **kwargs, **({"factory": OpenedForReading} if len(opened) == 3 else {}))
+
+    monkeypatch.setattr(sqlite3, "connect", falling_back)
+    assert problems(path) == ()
+    assert len(opened) == 4
+
+
 def test_verifying_beside_a_writer_in_the_middle_of_a_write_waits_for_nobody(path):
     with closing(sqlite3.connect(path / "catalog.sqlite", isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
