@@ -7,6 +7,7 @@ is probed. The best are scored from their codes, in the same call of a kernel un
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -41,8 +42,8 @@ ROUGH_SLACK = 0.07
 # the last of k hits often lies a good deal lower in the approximate order
 _CANDIDATES_PER_HIT = 4
 # documents that are scored with the wide slack, and how many of them for each hit that is asked for
-_FINALISTS = 32
-_FINALISTS_PER_HIT = 3
+_FINALISTS = 16
+_FINALISTS_PER_HIT = 2.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def n_candidates(k: int, config: SearchConfig) -> int:
 
 def n_finalists(k: int) -> int:
     """Documents of these that are scored with the wide slack."""
-    return max(_FINALISTS, _FINALISTS_PER_HIT * k)
+    return max(_FINALISTS, math.ceil(_FINALISTS_PER_HIT * k))
 
 
 def table_steps(similarity: float) -> np.uint8:

@@ -60,21 +60,19 @@ def content_checksum(key: int, document_id: str, ref_id: str | None, *content: s
 
 def row_checksum(*columns: object) -> int:
     """CRC-32 over columns as SQLite gives them: their types, lengths and bytes, in their order."""
-    # one call for all: every hit of every search comes by here
+    # every hit of every search comes by here: one CRC over all, and text first
     parts: list[bytes] = []
     for column in columns:
-        kind, raw = _typed_bytes(column)
-        parts += (kind % len(raw), raw)
+        if isinstance(column, str):
+            # what is no UTF-8 in a damaged row is read as lone surrogates
+            raw = column.encode("utf-8", "surrogateescape")
+            parts += (b"t%d:" % len(raw), raw)
+        elif column is None:
+            parts.append(b"n4:None")
+        else:
+            kind, raw = (b"b", column) if isinstance(column, bytes) else (b"i", str(column).encode())
+            parts += (b"%b%d:" % (kind, len(raw)), raw)
     return zlib.crc32(b"".join(parts))
-
-
-def _typed_bytes(column: object) -> tuple[bytes, bytes]:
-    if isinstance(column, str):
-        # what is no UTF-8 in a damaged row is read as lone surrogates
-        return b"t%d:", column.encode("utf-8", "surrogateescape")
-    if isinstance(column, bytes):
-        return b"b%d:", column
-    return b"n%d:" if column is None else b"i%d:", str(column).encode()
 
 
 def keys_checksum(keys: Iterable[int]) -> int:
@@ -90,8 +88,9 @@ def document_of(
     Raises:
         CorruptIndexError: a column is no text, or metadata or extra is not the JSON that we write.
     """
-    columns = (document_id, heading, text, metadata, *(column for column in (ref_id, extra) if column is not None))
-    if not all(isinstance(column, str) for column in columns):
+    optional = ("" if column is None else column for column in (ref_id, extra))
+    columns = (document_id, heading, text, metadata, *optional)
+    if {*map(type, columns)} != {str}:
         kinds = ", ".join(type(column).__name__ for column in columns)
         msg = f"document {document_id!r:.80}: expected columns of text, found {kinds}. Restore the index from a backup."
         raise CorruptIndexError(msg)

@@ -47,14 +47,16 @@ def _vectors_problem(vectors: Any, dim: int) -> str | None:
         return f"vectors must have the shape (T, {dim}) with T >= 1, found {vectors.shape}"
     if vectors.dtype not in (np.float16, np.float32, np.float64):
         return f"vectors must be float16 or float32, found {vectors.dtype}"
+    differences = np.abs(np.linalg.norm(np.asarray(vectors, np.float32), axis=1) - 1)
+    # no comparison holds for what is not finite
+    if (differences <= _NORM_TOLERANCE).all():
+        return None
     if not np.isfinite(vectors).all():
         row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
         return f"vector {row} is not finite"
-    norms = np.linalg.norm(vectors.astype(np.float32), axis=1)
-    worst = int(np.abs(norms - 1).argmax())
-    if abs(norms[worst] - 1) > _NORM_TOLERANCE:
-        return f"vector {worst} has length {norms[worst]:.4f}, vectors must have unit length; normalise them"
-    return None
+    worst = int(differences.argmax())
+    length = np.linalg.norm(vectors[worst].astype(np.float32))
+    return f"vector {worst} has length {length:.4f}, vectors must have unit length; normalise them"
 
 
 def check_count(vectors: Sequence[object], texts: Sequence[object]) -> None:
