@@ -17,7 +17,7 @@ from colbert_rag.errors import ModelUnsupportedError
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
 
-__all__ = ["LoraAdapter"]
+__all__ = ["FrozenBackbone", "LoraAdapter"]
 
 _ADAPTER = "default"
 _ALPHA_PER_RANK = 2  # of the low-rank product, so that the rank leaves the size of its steps alone
@@ -76,6 +76,33 @@ class LoraAdapter:
         weights = dict(self._backbone.named_parameters())
         for name, (a, b) in matrices.items():
             add_low_rank(weights[name], a, b, self.scaling)
+        self._backbone.requires_grad_(True)
+
+
+class FrozenBackbone:
+    """In the place of an adapter where the projection alone is trained: no layer takes matrices.
+
+    Nothing of the backbone needs a gradient, so that none of what it computes is kept for one.
+
+    Args:
+        model: Its backbone is frozen.
+    """
+
+    def __init__(self, model: MultiVectorEncoder) -> None:
+        self._backbone = text_transformer(model).auto_model
+        self._backbone.requires_grad_(False)
+
+    @property
+    def scaling(self) -> float:
+        """Of no matrices."""
+        return float(_ALPHA_PER_RANK)
+
+    def matrices(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """None."""
+        return {}
+
+    def merge(self) -> None:
+        """Make the backbone one that can be trained, as it was."""
         self._backbone.requires_grad_(True)
 
 

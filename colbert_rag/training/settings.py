@@ -61,7 +61,7 @@ class TrainingSettings:
         max_steps: Steps of each round; None for what ``epochs`` says.
         rank: Of the LoRA matrices; None to train all weights.
         adapted_layers: The last so many layers of the backbone take LoRA matrices; None for all. Fewer layers take less
-            time, and leave the model nearer to its base.
+            time, and leave the model nearer to its base. 0: the projection alone is trained.
         dropout: Whether the model drops values at random while it is trained, as its base was; without it a step takes
             less time.
         matryoshka_dims: Leading dimensions that are trained beside all of them, for ``Encoder(dim=...)``.
@@ -109,7 +109,7 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
             _check_whole(name, getattr(self, name), least)
-        for name, least in (("rank", 1), ("max_steps", 1), ("n_negatives", 0), ("adapted_layers", 1)):
+        for name, least in (("rank", 1), ("max_steps", 1), ("n_negatives", 0), ("adapted_layers", 0)):
             if getattr(self, name) is not None:
                 _check_whole(name, getattr(self, name), least)
         for dim in self.matryoshka_dims:

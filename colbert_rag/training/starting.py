@@ -12,7 +12,7 @@ from colbert_rag.encoder.builtin import BUILTIN, load_builtin
 from colbert_rag.encoder.delta import BaseModel, base_digest, projections, save_delta
 from colbert_rag.encoder.loading import Checkpoint, is_late_interaction, load_checkpoint, located, without_progress_bars
 from colbert_rag.errors import InvalidTrainingError
-from colbert_rag.training.lora import LoraAdapter
+from colbert_rag.training.lora import FrozenBackbone, LoraAdapter
 from colbert_rag.training.settings import TrainingSettings
 from colbert_rag.types import Progress
 
@@ -50,6 +50,7 @@ class Trainee:
 
     Raises:
         InvalidDocumentError: the texts are too few for a projection.
+        InvalidTrainingError: the projection alone is to be trained, and there is none.
         ModelNotFoundError: the base cannot be found.
         ModelUnsupportedError: the base is no text encoder.
     """
@@ -62,6 +63,11 @@ class Trainee:
         self._adapter = None if settings.rank is None else _adapter(self.model, settings)
         for _, linear in projections(self.model):
             linear.requires_grad_(True)
+        if not self.trained:
+            raise InvalidTrainingError(
+                f"adapted_layers=0 trains the projection alone, and {checkpoint.name} has none: nothing would be "
+                f"trained. Set adapted_layers to 1 or more."
+            )
         if not settings.dropout:
             _leave_out_dropout(self.model)
 
@@ -119,8 +125,10 @@ class Trainee:
             self.model.save(str(folder), create_model_card=False)
 
 
-def _adapter(model: MultiVectorEncoder, settings: TrainingSettings) -> LoraAdapter:
+def _adapter(model: MultiVectorEncoder, settings: TrainingSettings) -> LoraAdapter | FrozenBackbone:
     assert settings.rank is not None
+    if settings.adapted_layers == 0:
+        return FrozenBackbone(model)
     return LoraAdapter(model, settings.rank, settings.seed, settings.adapted_layers)
 
 

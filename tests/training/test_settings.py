@@ -49,7 +49,7 @@ def test_all_weights_take_smaller_steps_than_an_adapter():
         ({"in_batch_weight": -1}, "in_batch_weight=-1"),
         ({"whole_text_weight": float("inf")}, "whole_text_weight=inf"),
         ({"topics": -1}, "topics=-1"),
-        ({"adapted_layers": 0}, "adapted_layers=0"),
+        ({"adapted_layers": -1}, "adapted_layers=-1"),
         ({"loss": "triplet"}, "loss='triplet' is not known; expected one of in-batch, cached"),
         ({"loss": "pairwise", "n_negatives": 0}, "n_negatives is 0"),
         ({"loss": "distil"}, "needs a teacher's scores, and none is named"),

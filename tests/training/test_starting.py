@@ -5,6 +5,7 @@ import torch
 
 from colbert_rag.encoder.delta import load_delta
 from colbert_rag.encoder.fingerprint import weights_digest
+from colbert_rag.encoder.loading import text_transformer
 from colbert_rag.errors import InvalidDocumentError, InvalidTrainingError, ModelNotFoundError
 from colbert_rag.training.settings import TrainingSettings
 from colbert_rag.training.starting import Trainee, check_device
@@ -27,6 +28,22 @@ def test_an_adapter_and_the_projection_are_trained_or_else_all_weights(make_sett
     assert {name for name in names if "lora_" not in name} == {"1.linear.weight"}
     assert len(names) == 2 * 2 * 6 + 1
     assert set(whole.trained) == {name for name, _ in whole.model.named_parameters()}
+
+
+def test_the_projection_alone_is_trained_where_no_layer_is_adapted(make_settings, tmp_path):
+    trainee = Trainee(make_settings(adapted_layers=0), TEXTS)
+    assert set(trainee.trained) == {"1.linear.weight"}
+    base = weights_digest(text_transformer(trainee.model).auto_model.state_dict())
+    shaken(trainee).finish(tmp_path / "delta.safetensors")
+    assert weights_digest(text_transformer(trainee.model).auto_model.state_dict()) == base
+    assert all(weight.requires_grad for weight in trainee.model.parameters())
+    loaded = load_delta(tmp_path / "delta.safetensors", "cpu")
+    assert weights_digest(loaded.state_dict()) == weights_digest(trainee.model.state_dict())
+
+
+def test_a_projection_alone_is_not_trained_where_there_is_none(make_settings, plain_folder):
+    with pytest.raises(InvalidTrainingError, match="adapted_layers=0 trains the projection alone, and .* has none"):
+        Trainee(make_settings(base=str(plain_folder), dim=1000, adapted_layers=0), TEXTS)
 
 
 def test_a_model_is_trained_as_its_base_was_or_without_dropout(make_settings):
