@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,7 +25,8 @@ class InBatchDistilLoss(nn.Module):
 
     Args:
         model: Learns.
-        teacher: A model over the same tokenizer; it stays as it is.
+        teacher: A model over the same tokenizer; it stays as it is. Where its backbone is the model's own, which is
+            then not trained, a batch passes through it once for both.
         temperature: The scores of both are divided by it.
         whole_text_weight: Of the cosine of whole texts that is added to the teacher's MaxSim. A text is the mean of
             what the teacher's backbone gives for its tokens, as sentence-embedding models are trained to be compared:
@@ -50,8 +51,10 @@ class InBatchDistilLoss(nn.Module):
     def forward(self, sentence_features: Iterable[dict[str, Any]], labels: Tensor | None = None) -> Tensor:
         """Mean loss of a batch: the query's column first, then the documents'."""
         columns = [dict(features) for features in sentence_features]
-        wanted = torch.log_softmax(self._teacher_scores(columns) / self.temperature, dim=-1)
-        found = torch.log_softmax(_scores(self.model, columns) / self.temperature, dim=-1)
+        is_shared = self._teacher[0][0] is self.model[0]
+        with _passed_once(self.model[0]) if is_shared else nullcontext():
+            wanted = torch.log_softmax(self._teacher_scores(columns) / self.temperature, dim=-1)
+            found = torch.log_softmax(_scores(self.model, columns) / self.temperature, dim=-1)
         divergence = nn.functional.kl_div(found, wanted, log_target=True, reduction="batchmean")
         return divergence * self.temperature**2
 
@@ -64,6 +67,28 @@ class InBatchDistilLoss(nn.Module):
                 query, *documents = whole
                 self._taught = batch, scores + self.whole_text_weight * (query @ torch.cat(documents).T)
         return self._taught[1]
+
+
+@contextmanager
+def _passed_once(backbone: Any) -> Iterator[None]:
+    """Let a backbone give what it gave before, where it is asked for the same tokens again."""
+    original = backbone.forward
+    known: list[tuple[Tensor, dict[str, Any]]] = []
+
+    def forward(features: dict[str, Any], **options: Any) -> dict[str, Any]:
+        ids = features["input_ids"]
+        found = next((output for given, output in known if torch.equal(given, ids)), None)
+        if found is None:
+            # a copy: the modules that follow write into what they are given
+            found = dict(original(features, **options))
+            known.append((ids, found))
+        return dict(found)
+
+    backbone.forward = forward
+    try:
+        yield
+    finally:
+        backbone.forward = original
 
 
 @contextmanager

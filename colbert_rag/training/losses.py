@@ -17,8 +17,8 @@ from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
 from sentence_transformers.util import stack_padded_token_embeddings
 from torch import Tensor, nn
 
-from colbert_rag.encoder.adapting import project
-from colbert_rag.encoder.loading import Checkpoint, located
+from colbert_rag.encoder.adapting import as_late_interaction, project
+from colbert_rag.encoder.loading import Checkpoint, located, text_transformer
 from colbert_rag.errors import InvalidTrainingError
 from colbert_rag.training.in_batch_distil import InBatchDistilLoss
 from colbert_rag.training.settings import TrainingSettings
@@ -105,7 +105,7 @@ def _terms(model: MultiVectorEncoder, settings: TrainingSettings) -> list[tuple[
     if settings.loss_name == "pairwise":
         return [(PairwiseSoftmaxLoss(model, temperature), 1.0)]
     if settings.loss_name == "in-batch-distil":
-        taught = InBatchDistilLoss(model, _wide(settings), temperature, settings.whole_text_weight)
+        taught = InBatchDistilLoss(model, _wide(model, settings), temperature, settings.whole_text_weight)
         return [(taught, 1.0)] + ([(in_batch, settings.in_batch_weight)] if settings.in_batch_weight else [])
     if settings.loss_name == "margin-mse":
         return [(MultiVectorMarginMSELoss(model), 1.0)]
@@ -113,6 +113,9 @@ def _terms(model: MultiVectorEncoder, settings: TrainingSettings) -> list[tuple[
     return [(divergence, 1.0)] + ([(in_batch, settings.in_batch_weight)] if settings.in_batch_weight else [])
 
 
-def _wide(settings: TrainingSettings) -> MultiVectorEncoder:
+def _wide(model: MultiVectorEncoder, settings: TrainingSettings) -> MultiVectorEncoder:
     """The plain base before any projection."""
+    if settings.adapted_layers == 0 and settings.rank is not None:
+        # the model's own backbone, which stays as the base's
+        return as_late_interaction(text_transformer(model), model.prompts, str(model.device))
     return project(Checkpoint(located(settings.base)), (), None, device=settings.device)

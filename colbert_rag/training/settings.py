@@ -61,7 +61,8 @@ class TrainingSettings:
         max_steps: Steps of each round; None for what ``epochs`` says.
         rank: Of the LoRA matrices; None to train all weights.
         adapted_layers: The last so many layers of the backbone take LoRA matrices; None for all. Fewer layers take less
-            time, and leave the model nearer to its base. 0: the projection alone is trained.
+            time, and leave the model nearer to its base. 0: the projection alone is trained, and nothing
+            is dropped.
         dropout: Whether the model drops values at random while it is trained, as its base was; without it a step takes
             less time.
         matryoshka_dims: Leading dimensions that are trained beside all of them, for ``Encoder(dim=...)``.

@@ -68,7 +68,7 @@ class Trainee:
                 f"adapted_layers=0 trains the projection alone, and {checkpoint.name} has none: nothing would be "
                 f"trained. Set adapted_layers to 1 or more."
             )
-        if not settings.dropout:
+        if not settings.dropout or isinstance(self._adapter, FrozenBackbone):
             _leave_out_dropout(self.model)
 
     @property

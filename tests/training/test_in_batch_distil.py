@@ -110,9 +110,27 @@ def test_the_teacher_is_no_part_of_what_is_trained(make_model, settings):
     assert {id(weight) for weight in loss.parameters()} == {id(weight) for weight in loss.model.parameters()}
 
 
-def test_a_training_with_it_brings_the_model_nearer_to_the_teacher(make_settings, plain_folder, pairs, tmp_path):
+def test_a_batch_passes_once_through_a_backbone_that_is_not_trained(make_model, plain_folder, settings):
+    model = make_model().eval()
+    loss = make_loss(model, settings(adapted_layers=0, whole_text_weight=4.0, matryoshka_dims=(8,)))
+    calls = []
+    original = model[0].forward
+    model[0].forward = lambda *args, **options: calls.append(1) or original(*args, **options)
+    with torch.no_grad():
+        found = float(loss(features(model)))
+    assert len(calls) == 2
+    whole = {"whole_text_weight": 4.0}
+    expected = divergence(model, plain_folder, **whole) + divergence(model, plain_folder, dim=8, **whole)
+    assert found == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("layers", [None, 0])
+def test_a_training_with_it_brings_the_model_nearer_to_the_teacher(
+    make_settings, plain_folder, pairs, tmp_path, layers
+):
     settings = make_settings(
-        base=str(plain_folder), dim=8, loss="in-batch-distil", teacher="wide", in_batch_weight=0, max_steps=12
+        **{"base": str(plain_folder), "dim": 8, "loss": "in-batch-distil", "teacher": "wide", "in_batch_weight": 0},
+        **{"max_steps": 12, "adapted_layers": layers, "learning_rate": 5e-2 if layers == 0 else 5e-3},
     )
     log = rounds.train(pairs, tmp_path / "model", settings).log()
     losses = [entry["loss"] for entry in log if "loss" in entry]
