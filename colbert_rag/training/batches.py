@@ -1,4 +1,4 @@
-"""Batches of like length in which no document is another query's answer."""
+"""Batches, of like length or of all, in which no document is another query's answer."""
 
 from __future__ import annotations
 
@@ -69,11 +69,13 @@ class ApartBatchSampler(DefaultBatchSampler):
         apart: One for each example, in the order of the data set.
         batch_size: Examples in a batch, at most.
         seed: With the epoch, of the order.
+        by_length: Whether documents of like length share batches.
     """
 
-    def __init__(self, apart: Sequence[Apart], batch_size: int, seed: int) -> None:
+    def __init__(self, apart: Sequence[Apart], batch_size: int, seed: int, *, by_length: bool = True) -> None:
         super().__init__(range(len(apart)), batch_size=batch_size, drop_last=False, seed=seed)
         self._apart = apart
+        self._by_length = by_length
         self._n_batches = len(self._pack(0))
 
     def __len__(self) -> int:
@@ -100,16 +102,19 @@ class ApartBatchSampler(DefaultBatchSampler):
         by_topic: dict[int, list[int]] = {}
         for position in order:
             by_topic.setdefault(self._apart[position].topic, []).append(position)
-        by_length = [
+        in_order = [
             position
             for members in by_topic.values()
             for start in range(0, len(members), stretch)
-            for position in sorted(members[start : start + stretch], key=lambda i: self._apart[i].length)
+            for position in self._ordered(members[start : start + stretch])
         ]
-        batches, waiting, upcoming = [], list[int](), iter(by_length)
+        batches, waiting, upcoming = [], list[int](), iter(in_order)
         while batch := self._fill(waiting, upcoming):
             batches.append(batch)
         return batches
+
+    def _ordered(self, members: list[int]) -> list[int]:
+        return sorted(members, key=lambda i: self._apart[i].length) if self._by_length else members
 
     def _fill(self, waiting: list[int], upcoming: Iterator[int]) -> list[int]:
         """Fill one batch, first with those that an earlier one could not take; ``waiting`` is brought up to date."""

@@ -117,5 +117,5 @@ def _wide(model: MultiVectorEncoder, settings: TrainingSettings) -> MultiVectorE
     """The plain base before any projection."""
     if settings.adapted_layers == 0 and settings.rank is not None:
         # the model's own backbone, which stays as the base's
-        return as_late_interaction(text_transformer(model), model.prompts, str(model.device))
+        return as_late_interaction(text_transformer(model), device=str(model.device))
     return project(Checkpoint(located(settings.base)), (), None, device=settings.device)

@@ -55,6 +55,8 @@ class TrainingSettings:
             7 with a loss that needs them or more than one round, else 0.
         batch_size: Examples in a step.
         mini_batch_size: Texts that the loss "cached" encodes at a time.
+        by_length: Whether documents of like length share batches, which saves time; in batches of all lengths a model
+            learns to tell a short passage that answers from a long one that does not.
         topics: Into how many topics the examples are parted, each batch being of one; 0 parts nothing.
         learning_rate: The highest; None for 5e-4 with LoRA and 2e-5 without.
         epochs: Passes over the pairs in each round.
@@ -90,6 +92,7 @@ class TrainingSettings:
     n_negatives: int | None = None
     batch_size: int = 32
     mini_batch_size: int = 8
+    by_length: bool = True
     topics: int = 0
     learning_rate: float | None = None
     epochs: float = 1.0

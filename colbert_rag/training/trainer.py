@@ -52,13 +52,13 @@ class Round:
 class _Trainer(MultiVectorEncoderTrainer):
     """Batches that keep answers apart, and checkpoints that hold only what is trained."""
 
-    def __init__(self, trainee: Trainee, apart: Sequence[Apart], folder: Path, **options: Any) -> None:
+    def __init__(self, trainee: Trainee, apart: Sequence[Apart], folder: Path, by_length: bool, **options: Any) -> None:
         # before the base class, which builds its loaders with it
-        self._trainee, self._apart, self._folder = trainee, apart, folder
+        self._trainee, self._apart, self._folder, self._by_length = trainee, apart, folder, by_length
         super().__init__(model=trainee.model, **options)
 
     def get_batch_sampler(self, dataset: Any, batch_size: int, *_: Any, **__: Any) -> ApartBatchSampler:
-        return ApartBatchSampler(self._apart, batch_size, self.args.seed)
+        return ApartBatchSampler(self._apart, batch_size, self.args.seed, by_length=self._by_length)
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """The card is ours, of what this run measured."""
@@ -135,6 +135,7 @@ def _trainer(
         trainee,
         keep_apart(work.examples, work.pairs, work.passage_of, topics),
         work.folder,
+        settings.by_length,
         train_dataset=to_dataset(work.examples),
         args=_arguments(trainee, work, settings, evaluator is not None),
         loss=loss,

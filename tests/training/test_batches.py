@@ -10,9 +10,9 @@ from colbert_rag.training.pairs import Pair
 from colbert_rag.training.passages import group_texts
 
 
-def sampler(pairs, examples=None, batch_size=8, seed=0, topics=None):
+def sampler(pairs, examples=None, batch_size=8, seed=0, topics=None, **options):
     apart = keep_apart(examples or from_pairs(pairs), pairs, group_texts(pairs), topics)
-    return ApartBatchSampler(apart, batch_size, seed)
+    return ApartBatchSampler(apart, batch_size, seed, **options)
 
 
 def many_of_a_kind(n):
@@ -65,15 +65,19 @@ def test_epochs_and_seeds_differ_and_equal_seeds_do_not():
     assert batches_of(sampler(pairs), 0) != batches_of(sampler(pairs, seed=1), 0)
 
 
-def test_texts_of_like_length_are_batched_together():
+def test_texts_of_like_length_are_batched_together_or_of_all_lengths():
     pairs = [Pair(f"q{n}", f"{n} " + "x" * (n * 37 % 128) * 9) for n in range(128)]
-    spreads = [
-        max(len(pairs[i].positive) for i in batch) - min(len(pairs[i].positive) for i in batch)
-        for batch in batches_of(sampler(pairs), 0)
-    ]
-    assert len(spreads) == 16
+
+    def spreads(by_length):
+        return [
+            max(len(pairs[i].positive) for i in batch) - min(len(pairs[i].positive) for i in batch)
+            for batch in batches_of(sampler(pairs, by_length=by_length), 0)
+        ]
+
+    assert len(spreads(True)) == len(spreads(False)) == 16
     # in batches of eight of 128 lengths, neighbours are nine characters apart
-    assert max(spreads) <= 9 * 8 + 3
+    assert max(spreads(True)) <= 9 * 8 + 3
+    assert min(spreads(False)) > 9 * 30
 
 
 def test_a_batch_is_of_one_topic_but_where_a_topic_ends():

@@ -42,7 +42,7 @@ def test_the_projection_alone_is_trained_where_no_layer_is_adapted(make_settings
 
 
 def test_a_projection_alone_is_not_trained_where_there_is_none(make_settings, plain_folder):
-    with pytest.raises(InvalidTrainingError, match="adapted_layers=0 trains the projection alone, and .* has none"):
+    with pytest.raises(InvalidTrainingError, match=r"adapted_layers=0 trains the projection alone, and .* has none"):
         Trainee(make_settings(base=str(plain_folder), dim=1000, adapted_layers=0), TEXTS)
 
 
