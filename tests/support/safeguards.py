@@ -118,10 +118,8 @@ SAFEGUARDS = (
         "colbert_rag/attempts.py",
         "if attempt + 1 == _ATTEMPTS or not _has_moved_on(catalog, commits):",
         "if True:",
-        (
-            "tests/concurrency/test_searching_during_writes.py"
-            "::test_every_answer_during_writes_is_one_commit_no_older_than_the_last_announced",
-        ),
+        # a race finds it on most days only
+        ("tests/test_attempts.py::test_a_commit_that_a_merge_has_overtaken_is_left_for_the_next",),
     ),
     Safeguard(
         "what was read without a lock while a writer folded is read again",
