@@ -8,7 +8,7 @@ import secrets
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -147,7 +147,11 @@ def copy_catalog(reading: Reading, folder: Path, progress: Progress) -> None:
 
     path = folder / CATALOG
     make_file(path)
-    with read_errors(path), using(path), sqlite_errors(folder):
+    with ExitStack() as stack:
+        with read_errors(path):
+            stack.enter_context(using(path))
+        # not of the operating system's: an error of the caller's progress stays that error
+        stack.enter_context(sqlite_errors(folder))
         copy = sqlite3.connect(path, isolation_level=None)
         try:
             copy.execute("PRAGMA synchronous = FULL")

@@ -496,8 +496,8 @@ SAFEGUARDS = (
     Safeguard(
         "a catalog that is being copied at a fork stays closed to the child",
         f"{_STORAGE}/copying.py",
-        "using(path), ",
-        "",
+        "            stack.enter_context(using(path))\n",
+        "            pass\n",
         (
             f"{_FORKING}::TestIndexOpenedAgainInTheChild"
             "::test_a_catalog_that_another_thread_was_making_at_the_fork_is_refused_with_words",
