@@ -123,7 +123,7 @@ def _tables(rows: Any, centroids: Any, reach: Any) -> Any:
 
 @nb.njit
 def _candidates(table: Any, n_query: int, segments: Any, no_ids: Any, effort: Any, work: Any, ends: Any) -> Any:
-    """Positions of the documents with the best approximate scores of all segments.
+    """Positions of the documents with the best approximate scores of all segments, and whether all lists are sound.
 
     Of a segment with lists these are among the documents that the lists speak for; with fewer than are wanted of them,
     and where there are no lists, among all of its live documents.
@@ -138,7 +138,7 @@ def _candidates(table: Any, n_query: int, segments: Any, no_ids: Any, effort: An
             here, is_sound = _probed(segment, opened, gains, wanted, k, work[0], work[1])
         if not is_sound:
             ends[s] = -1
-            return here
+            return here, False
         if here.size < min(wanted, segment.n_live):
             here = _live(segment)
         approximate = _approximated(segment, table, no_ids, here)
@@ -147,15 +147,16 @@ def _candidates(table: Any, n_query: int, segments: Any, no_ids: Any, effort: An
         ends[s] = positions.size
     kept = keep_best(scores, wanted)
     moved(ends, kept)
-    return taken(positions, kept)
+    return taken(positions, kept), True
 
 
 @nb.njit
 def _n_tokens(segments: Any, positions: Any, ends: Any) -> int:
     total, begin = 0, 0
     for s in range(segments.size):
-        starts, stops = _bounds(segments[s], positions[begin : ends[s]])
-        total += (stops - starts).sum()
+        offsets = array_at(segments[s].doc_offsets, (segments[s].n_documents + 1,), np.int64)
+        for n in range(begin, ends[s]):
+            total += offsets[positions[n] + 1] - offsets[positions[n]]
         begin = ends[s]
     return total
 
@@ -273,8 +274,9 @@ def pruned(
     for g in range(query_ends.size):
         end = query_ends[g]
         centroid_scores, table = _tables(rotated[begin:end], centroids, reach)
-        positions = _candidates(table, end - begin, segments, no_ids, (n_probe, wanted), (seen, totals), ends[g])
-        if ends[g].size and ends[g].min() < 0:
+        effort, work = (n_probe, wanted), (seen, totals)
+        positions, is_sound = _candidates(table, end - begin, segments, no_ids, effort, work, ends[g])
+        if not is_sound:
             return found, scores_of_found
         is_scored[g] = _n_tokens(segments, positions, ends[g]) < most_tokens
         scores = np.zeros(positions.size, np.float32)
