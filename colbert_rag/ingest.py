@@ -100,7 +100,7 @@ class WriteSession:
         if found:
             # one of them may have died between its commit reaching the log and anyone seeing it; were its folder
             # removed first, a crash of ours would bring that commit back
-            self._writing.supersede()
+            self._catalog.supersede(self._writing)
             state = self._catalog.state(self._writing)
             remove_leftovers(found)
         return state

@@ -10,11 +10,12 @@ import numpy as np
 
 from colbert_rag.callers import caller_errors_raised, calling_progress
 from colbert_rag.codec import Codec
-from colbert_rag.errors import CorruptIndexError, IndexExistsError
+from colbert_rag.errors import CorruptIndexError, IndexExistsError, StorageError
 from colbert_rag.index import Index
 from colbert_rag.models import NO_MODEL, check_model_is_there, check_same_model, encoder_for
 from colbert_rag.search import column_shape, open_codec
 from colbert_rag.storage import Catalog, CodecRecord, FileRecord, Segment, SegmentRecord, create_catalog, index_folder
+from colbert_rag.storage.connection import MalformedError
 from colbert_rag.storage.copying import appearing_folder, copy_file, open_file
 from colbert_rag.storage.files import make_folder, remove_folder, sha256_of, sync_folder
 from colbert_rag.storage.mapping import check_recorded
@@ -72,12 +73,25 @@ def restore_index(
         salvage = stack.enter_context(salvaging(old))
         building = stack.enter_context(appearing_folder(new))
         rescue = _Rescue(old, building, salvage, encoder, tell)
-        with closing(rescue.create()) as catalog:
+        with _read_back(new), closing(rescue.create()) as catalog:
             again = rescue.write_kept(catalog)
             rescue.check_found(again)
             encoded = rescue.encode(catalog, again)
         _check(verify_folder(building, tell), old)
         return rescue.report(new, encoded)
+
+
+@contextmanager
+def _read_back(new: Path) -> Iterator[None]:
+    """Around all that reads the new catalog: what was written a moment ago is not damaged, its disk fails."""
+    try:
+        yield
+    except MalformedError as err:
+        msg = (
+            f"{new}: what was written there cannot be read back ({err.__cause__}), so nothing was kept. Check the "
+            "disk, or choose another place for the new index, and repeat."
+        )
+        raise StorageError(msg) from err
 
 
 def _check(report: VerifyReport, old: Path) -> None:

@@ -24,6 +24,7 @@ from colbert_rag import (
     IndexNotFoundError,
     ModelMismatchError,
     ModelNotFoundError,
+    StorageError,
     restore_index,
 )
 from colbert_rag.storage.copying import copy_file
@@ -491,3 +492,20 @@ def test_any_damage_gives_a_sound_index_or_a_typed_error(originals, fast_folder,
             shutil.rmtree(target)
         shutil.rmtree(damaged)
         figures.add("damaged indexes restored")
+
+
+def test_a_disk_that_loses_what_was_just_written_is_named_and_nothing_is_kept(damaged, tmp_path):
+    """Damage and such a disk look the same to SQLite, and the old index is not to blame."""
+
+    def lose(stage, *_):
+        if stage == "copy":
+            (catalog,) = tmp_path.glob("new.unfinished-*/catalog.sqlite")
+            with catalog.open("r+b") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(PAGE_BYTES)
+                file.write(bytes(size - PAGE_BYTES))
+
+    with pytest.raises(StorageError, match=r"new: .* cannot be read back .* choose another place") as caught:
+        restore_index(damaged, tmp_path / "new", ENCODER, progress=lose)
+    assert "verify" not in str(caught.value)
+    assert not list(tmp_path.glob("new*"))

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,6 +47,8 @@ _log = logging.getLogger(__name__)
 
 # a writer has opened, folded or closed the index each time; while it stays open there are locks
 _ATTEMPTS = 20
+# and how long a reader goes on at least: writers who come and go every few milliseconds leave a gap in time
+_OVERTAKEN_S = 30.0
 
 # how long a try for the write lock waits, and whoever interrupts the process with it
 _TRY_S = 0.1
@@ -198,11 +201,15 @@ class Catalog:
         Who may not write to the folder reads without a lock while no writer is there. If one comes and changes the
         catalog, ``work`` is called again.
         """
-        for _ in range(_ATTEMPTS - 1):
-            with suppress(OvertakenError), self.reading() as reading:
-                return work(reading)
-        with self.reading() as reading:
-            return work(reading)
+        end = time.monotonic() + _OVERTAKEN_S
+        for attempt in count(1):
+            try:
+                with self.reading() as reading:
+                    return work(reading)
+            except OvertakenError:
+                if attempt >= _ATTEMPTS and time.monotonic() >= end:
+                    raise
+        raise AssertionError("unreachable")
 
     @contextmanager
     def reading(self) -> Iterator[Reading]:
@@ -267,7 +274,16 @@ class Catalog:
         finally:
             _end(connection)
 
-    def _locking(self, connection: CatalogConnection, sql: str) -> None:
+    def supersede(self, writing: Writing) -> None:
+        """Commit nothing and begin again: what others left in the log behind the newest commit is no commit then.
+
+        Raises:
+            IndexLockedError: another writer came between, and holds the index for longer than the timeout.
+        """
+        writing.commit_nothing()
+        self._locking(writing.connection, "BEGIN IMMEDIATE")
+
+    def _locking(self, connection: sqlite3.Connection, sql: str) -> None:
         """Run what takes the write lock, in short tries: SQLite waits without looking for an interrupt."""
         end = time.monotonic() + self.lock_timeout_s
         while True:

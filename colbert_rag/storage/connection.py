@@ -30,6 +30,7 @@ from colbert_rag.storage.system_errors import is_too_much, read_errors
 __all__ = [
     "CATALOG",
     "CatalogConnection",
+    "MalformedError",
     "check_format",
     "connect",
     "sqlite_errors",
@@ -52,6 +53,10 @@ _WORDS = {
     "locking protocol": "SQLITE_PROTOCOL",
     "unable to open database file": "SQLITE_CANTOPEN",
 }
+
+
+class MalformedError(CorruptIndexError):
+    """A page is not what was written, or the disk fails to give it (EIO): SQLite does not tell these apart."""
 
 
 class CatalogConnection(sqlite3.Connection):
@@ -261,6 +266,7 @@ def _ours(folder: Path, err: sqlite3.Error, name: str) -> ColbertRagError:
             f"permissions, the limit of open files (ulimit -n) and the disk, and repeat; if it stays, run: "
             f"colbert-rag verify {folder}"
         )
-    # it calls a page malformed that the disk fails to give (EIO), and tells that from damage by nothing
-    doubt = " The file is damaged, or the disk cannot read it." if name == "SQLITE_CORRUPT" else ""
-    return CorruptIndexError(f"{folder / CATALOG}: {err}.{doubt} Run: colbert-rag verify {folder}")
+    kind, doubt = CorruptIndexError, ""
+    if name == "SQLITE_CORRUPT":
+        kind, doubt = MalformedError, " The file is damaged, or the disk cannot read it."
+    return kind(f"{folder / CATALOG}: {err}.{doubt} Run: colbert-rag verify {folder}")

@@ -57,12 +57,11 @@ class Writing(Reading):
         checksum = row_checksum(*self._row(f"SELECT {STATE_COLUMNS} FROM state"))
         self.connection.execute("UPDATE state SET checksum = ?", (checksum,))
 
-    def supersede(self) -> None:
-        """Commit nothing and begin again: what others left in the log behind the newest commit is no commit then."""
+    def commit_nothing(self) -> None:
+        """End the transaction with a commit that changes nothing; it is the newest one in the log all the same."""
         # the least that SQLite writes though nothing changes
         self.connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
         self.connection.execute("COMMIT")
-        self.connection.execute("BEGIN IMMEDIATE")
 
     def take_keys(self, count: int) -> range:
         """Reserve keys for new documents; a key is never used twice."""

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from contextlib import closing, contextmanager
+from itertools import count
 
 import pytest
 from children import join, running
@@ -83,12 +84,14 @@ class TestReaderWithoutALock:
             reader.read(work)
         assert len(calls) == 1
 
-    def test_a_writer_who_never_pauses_is_named(self, folder, reader):
-        numbers = iter(range(2, 1_000))
+    def test_a_writer_who_never_pauses_is_named(self, folder, reader, monkeypatch):
+        monkeypatch.setattr("colbert_rag.storage.catalog._OVERTAKEN_S", 0.2)
+        numbers, begun = count(2), time.monotonic()
         with pytest.raises(StorageError, match=r"a writer changed the index .* time and again\. Repeat") as caught:
             reader.read(lambda reading: commit(folder, next(numbers)))
         assert str(folder) in str(caught.value)
-        assert next(numbers) > 10
+        assert next(numbers) > 20
+        assert time.monotonic() - begun > 0.2
 
     def test_a_transaction_that_is_overtaken_says_so_from_then_on(self, folder, reader):
         said = []

@@ -20,7 +20,7 @@ from colbert_rag.errors import (
     ReadOnlyIndexError,
     StorageError,
 )
-from colbert_rag.storage import Catalog, CodecRecord, SegmentRecord, create_catalog
+from colbert_rag.storage import Catalog, CodecRecord, SegmentRecord, Writing, create_catalog
 
 SEGMENT = SegmentRecord(
     name="segment-1", codec=None, n_documents=1, n_tokens=2, n_escapes=0, posting_bytes=None, files={}
@@ -150,6 +150,28 @@ def test_a_waiting_writer_gets_its_turn(folder, catalog):
         begun.wait(5)
     thread.join(10)
     patient.close()
+    assert state(catalog).segments == (SEGMENT,)
+
+
+def test_a_writer_that_begins_again_waits_for_whoever_came_between(folder, catalog, monkeypatch):
+    patient = Catalog(folder, lock_timeout_s=10)
+    other = sqlite3.connect(folder / "catalog.sqlite", isolation_level=None, check_same_thread=False)
+    # longer than one try for the lock
+    timer = threading.Timer(0.5, lambda: other.execute("COMMIT"))
+    commit_nothing = Writing.commit_nothing
+
+    def overtaken(writing):
+        commit_nothing(writing)
+        other.execute("BEGIN IMMEDIATE")
+        timer.start()
+
+    monkeypatch.setattr(Writing, "commit_nothing", overtaken)
+    with patient.writing() as writing:
+        patient.supersede(writing)
+        writing.add_segment(SEGMENT)
+    timer.join(10)
+    patient.close()
+    other.close()
     assert state(catalog).segments == (SEGMENT,)
 
 

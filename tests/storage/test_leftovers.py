@@ -47,7 +47,7 @@ def test_superseding_changes_the_log_and_nothing_that_is_read(catalog, store):
     with catalog.reading() as reading:
         commits, size = reading.commits(), log.stat().st_size
     with catalog.writing() as writing:
-        writing.supersede()
+        catalog.supersede(writing)
         assert writing.commits() == commits
         assert log.stat().st_size > size
         with pytest.raises(sqlite3.OperationalError, match="locked"):
