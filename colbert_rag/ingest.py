@@ -35,8 +35,11 @@ __all__ = ["Encode", "WriteSession", "write_session"]
 
 # plain vectors of one call that wait on disk for a codec: 1 GB at 128 dimensions
 _MOST_PLAIN_TOKENS = 4_000_000
-# a codec is trained again when the corpus has grown by this factor, which doubles the centroids
+# a codec is trained again when the corpus has grown by this factor, which doubles the centroids; where more is to come
+# it gets the centroids of a corpus that has
 _STALE_FACTOR = 4
+# a write trains again where that takes no longer than a minute or so; a larger index waits for compact()
+_MOST_RETRAINED_TOKENS = 4_000_000
 
 Encode = Callable[[Sequence[Document]], Sequence[TokenVectors]]
 
@@ -170,7 +173,7 @@ class WriteSession:
         self._writing.add_documents(rows)
         if self._codec is None and writer.n_tokens >= max(_MOST_PLAIN_TOKENS, self._settings.exact_tokens):
             self._close_segment()
-            self._compress()
+            self._compress(_STALE_FACTOR)
 
     def _open_writer(self) -> SegmentWriter:
         if self._writer is None:
@@ -197,9 +200,11 @@ class WriteSession:
         self._catalog.check_usable()
         self._close_segment()
         n_tokens = sum(view.segment.record.n_tokens for view in self._views)
+        self._refresh()
         if self._codec is None and n_tokens >= max(1, self._settings.exact_tokens):
             self._compress()
-        self._refresh()
+        elif n_tokens <= _MOST_RETRAINED_TOKENS and self._is_outgrown():
+            self._compress(_STALE_FACTOR)
         chosen = segments_to_merge(self._views)
         if chosen:
             self._merge(chosen, self._codec)
@@ -207,8 +212,7 @@ class WriteSession:
     def compact(self) -> None:
         """Merge all segments without their deleted documents, with a new codec if the corpus has outgrown it."""
         self._refresh()
-        record = self._codec_record
-        if record is not None and self._n_live_tokens() >= self._outgrown_at(record):
+        if self._is_outgrown():
             self._compress()
         elif len(self._views) > 1 or any(view.alive is not None for view in self._views):
             self._merge(list(self._views), self._codec)
@@ -217,9 +221,12 @@ class WriteSession:
     def _n_live_tokens(self) -> int:
         return sum(int((ends - starts).sum()) for starts, ends in (view.bounds for view in self._views))
 
-    def _outgrown_at(self, record: CodecRecord) -> int:
-        # vectors lose a little each time that they are packed anew
-        return max(self._settings.exact_tokens, _STALE_FACTOR * record.trained_on)
+    def _is_outgrown(self) -> bool:
+        """Whether a new codec would be so much better that it is worth what vectors lose when they are packed anew."""
+        record = self._codec_record
+        if record is None:
+            return False
+        return self._n_live_tokens() >= max(self._settings.exact_tokens, _STALE_FACTOR * record.trained_on)
 
     def _close_segment(self) -> None:
         if self._writer is None:
@@ -238,11 +245,13 @@ class WriteSession:
         deleted = np.array(self._writing.tombstones(), np.int64)
         self._views = [view_of(view.segment, deleted) for view in self._views]
 
-    def _compress(self) -> None:
-        """Train a codec on everything there is and pack all segments with it."""
+    def _compress(self, growth: int = 1) -> None:
+        """Train a codec on everything there is, for so many times as much, and pack all segments with it."""
         self._refresh()
         old, old_record = self._codec, self._codec_record
-        trained, trained_on = train_on(self._views, old, self._settings, self._progress, self._packer.clustering)
+        trained, trained_on = train_on(
+            self._views, old, self._settings, self._progress, self._packer.clustering, growth
+        )
         codec = self._packer.prepared(trained)
         self._codec_record = save_codec(self._root, codec, trained_on)
         self._made.append(self._codec_record.name)

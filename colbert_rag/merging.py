@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbert_rag.codec import Codec, EncodedTokens, n_centroids_for, train_codec
-from colbert_rag.codec.training import SAMPLE_PER_CENTROID, Clustering
+from colbert_rag.codec.training import Clustering, sample_size
 from colbert_rag.search import SegmentView
 from colbert_rag.storage import CodecRecord, IndexSettings, SegmentRecord, SegmentWriter, TokenColumns, fresh_name
 from colbert_rag.storage.files import make_folder, sync_folder, write_array
 from colbert_rag.storage.lists import build_lists
 from colbert_rag.storage.system_errors import disk_errors
-from colbert_rag.types import Float32Array, Progress
+from colbert_rag.types import Progress
 
 __all__ = ["columns_of", "finish_segment", "merge", "save_codec", "segments_to_merge", "train_on"]
 
@@ -130,6 +130,7 @@ def train_on(
     settings: IndexSettings,
     progress: Progress,
     clustering: Clustering | None = None,
+    growth: int = 1,
 ) -> tuple[Codec, int]:
     """Train a codec on a random sample of the tokens of some segments.
 
@@ -139,15 +140,16 @@ def train_on(
         settings: Of the index.
         progress: Told when it begins and ends.
         clustering: See ``codec.train_codec``.
+        growth: How many times as many tokens the codec should serve.
 
     Returns:
-        The codec and the number of tokens that it was trained for.
+        The codec and the number of tokens that it was trained on a sample of.
     """
     n_tokens = sum(view.segment.record.n_tokens for view in views)
-    n_centroids = n_centroids_for(n_tokens)
+    n_centroids = n_centroids_for(growth * n_tokens)
     progress("train", 0, n_centroids)
     rng = np.random.default_rng(settings.seed)
-    size = min(n_tokens, n_centroids * SAMPLE_PER_CENTROID)
+    size = min(n_tokens, sample_size(n_centroids))
     chosen = np.sort(rng.choice(n_tokens, size, replace=False))
     sample = np.concatenate(list(_sampled(views, codec, chosen)))
     trained = train_codec(
@@ -157,13 +159,15 @@ def train_on(
     return trained, n_tokens
 
 
-def _sampled(views: Sequence[SegmentView], codec: Codec | None, chosen: NDArray[np.int64]) -> Iterator[Float32Array]:
+def _sampled(
+    views: Sequence[SegmentView], codec: Codec | None, chosen: NDArray[np.int64]
+) -> Iterator[NDArray[np.float16]]:
     first = 0
     for view in views:
         n = view.segment.record.n_tokens
         rows = chosen[(chosen >= first) & (chosen < first + n)] - first
         columns = {name: column[rows] for name, column in view.segment.columns.items()}
-        yield np.asarray(vectors_of(columns, codec), np.float32)
+        yield np.asarray(vectors_of(columns, codec), np.float16)
         first += n
 
 

@@ -15,7 +15,7 @@ from colbert_rag.index import Index
 from colbert_rag.models import NO_MODEL, check_model_is_there, check_same_model, encoder_for
 from colbert_rag.search import column_shape, open_codec
 from colbert_rag.storage import Catalog, CodecRecord, FileRecord, Segment, SegmentRecord, create_catalog, index_folder
-from colbert_rag.storage.connection import MalformedError
+from colbert_rag.storage.connection import is_in_doubt
 from colbert_rag.storage.copying import appearing_folder, copy_file, open_file
 from colbert_rag.storage.files import make_folder, remove_folder, sha256_of, sync_folder
 from colbert_rag.storage.mapping import check_recorded
@@ -86,7 +86,9 @@ def _read_back(new: Path) -> Iterator[None]:
     """Around all that reads the new catalog: what was written a moment ago is not damaged, its disk fails."""
     try:
         yield
-    except MalformedError as err:
+    except CorruptIndexError as err:
+        if not is_in_doubt(err):
+            raise
         msg = (
             f"{new}: what was written there cannot be read back ({err.__cause__}), so nothing was kept. Check the "
             "disk, or choose another place for the new index, and repeat."

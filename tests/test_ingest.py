@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from colbert_rag import Document, DuplicateIdError, Index, InvalidVectorsError, TokenVectors
+from colbert_rag.codec import n_centroids_for
 from colbert_rag.testing import HashEncoder
 
 NEVER = 10**9
@@ -147,33 +148,40 @@ class TestCompression:
         monkeypatch.setattr("colbert_rag.ingest._MOST_PLAIN_TOKENS", 90)
         index = make(exact_tokens=60)
         index.add(iter(documents(0, 100)))
-        assert index.info().codec_tokens == 90
+        info = index.info()
+        assert (info.codec_tokens, info.n_centroids) == (90, n_centroids_for(4 * 90))
         assert_holds(index, path, documents(0, 100))
         assert index.search("word99", k=1)[0].id == "d99"
 
-    def test_compacting_trains_again_when_the_index_has_grown_by_four(self, make, path):
+    @pytest.mark.parametrize("write", ["add", "compact"])
+    def test_an_index_that_has_grown_by_four_is_trained_again(self, make, path, monkeypatch, write):
+        """By the write that makes it so, with centroids for four times as much; where it is large, by compact()."""
+        monkeypatch.setattr("colbert_rag.ingest._MOST_RETRAINED_TOKENS", 1_200 if write == "add" else 1_199)
         index = make(exact_tokens=300)
         index.add(documents(0, 100))
         index.add(documents(100, 399))
         index.compact()
         assert index.info().codec_tokens == 300
         index.add(documents(399, 400))
-        before = index.info().n_centroids
+        assert index.info().codec_tokens == (1_200 if write == "add" else 300)
         index.compact()
         info = index.info()
-        assert (info.codec_tokens, info.n_tokens, info.n_centroids) == (1_200, 1_200, 2 * before)
+        expected = n_centroids_for(4 * 1_200 if write == "add" else 1_200)
+        assert (info.codec_tokens, info.n_tokens, info.n_centroids) == (1_200, 1_200, expected)
         assert_holds(index, path, documents(0, 400))
         assert index.search("word399", k=1)[0].id == "d399"
 
     def test_deleted_documents_are_no_growth_that_trains_again(self, make, path):
         index = make(exact_tokens=300)
-        index.add(documents(0, 100))
-        index.add(documents(100, 400))
-        index.delete([f"d{n}" for n in range(1, 400, 2)])
+        index.add(documents(0, 200))
+        index.delete([f"d{n}" for n in range(1, 200, 2)])
+        index.add(documents(200, 899))
         index.compact()
         info = index.info()
-        assert (info.codec_tokens, info.n_tokens, info.n_segments) == (300, 600, 1)
-        assert_holds(index, path, documents(0, 400)[::2])
+        assert (info.codec_tokens, info.n_tokens, info.n_segments) == (600, 2_397, 1)
+        index.add(documents(899, 900))
+        assert index.info().codec_tokens == 2_400
+        assert_holds(index, path, [*documents(0, 200)[::2], *documents(200, 900)])
 
     def test_compacting_drops_deleted_documents(self, make, path):
         index = make(exact_tokens=60)

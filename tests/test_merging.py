@@ -208,7 +208,14 @@ def test_training_sees_all_segments_and_repeats_itself(tmp_path):
 
 def test_training_again_reads_segments_of_which_no_token_is_in_the_sample(tmp_path, codecs, monkeypatch):
     """A sample of one vector per centroid leaves out whole segments, compressed ones too."""
-    monkeypatch.setattr("colbert_rag.merging.SAMPLE_PER_CENTROID", 1)
+    monkeypatch.setattr("colbert_rag.merging.sample_size", lambda n_centroids: n_centroids)
     views = [view(tmp_path, [key], codecs[0]) for key in range(1, 30)]
     codec, n_tokens = train_on(views, codecs[0], SETTINGS, silent)
     assert codec.n_centroids == n_centroids_for(n_tokens) < n_tokens
+
+
+def test_a_codec_for_a_corpus_that_grows_has_the_centroids_of_what_it_will_be(tmp_path):
+    views = [view(tmp_path, [key]) for key in range(1, 90)]
+    (codec, n_tokens), (larger, _) = (train_on(views, None, SETTINGS, silent, growth=growth) for growth in (1, 4))
+    assert (codec.n_centroids, larger.n_centroids) == (n_centroids_for(n_tokens), n_centroids_for(4 * n_tokens))
+    assert codec.n_centroids < larger.n_centroids <= n_tokens

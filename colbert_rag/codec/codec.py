@@ -17,14 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbert_rag.codec.grid import Grid, grid
+from colbert_rag.codec.nearest import Nearest
 from colbert_rag.kernels import token_similarities
 from colbert_rag.kernels.layout import LANES
 from colbert_rag.types import Float32Array
 
 __all__ = ["QUERY_TOP", "Codec", "EncodedTokens", "QuantisedQueries", "QuantisedQuery"]
 
-# rows whose centroid scores are held at once: K = 16,384 in float32 takes 128 MB
-_ASSIGN_ROWS = 2_048
+# vectors that are rotated and compressed at once
+_ROWS = 8_192
 # |query| as an integer: int32 holds the sum of 1,024 products of 8,191 and 127
 QUERY_TOP = 8_191
 
@@ -121,6 +122,10 @@ class Codec:
         return grid(self.bits, self.dim, on_trellis=self.on_trellis)
 
     @cached_property
+    def _nearest(self) -> Nearest:
+        return Nearest(self.centroids)
+
+    @cached_property
     def _byte_levels(self) -> Float32Array:
         return self.grid.byte_levels.astype(np.float32)
 
@@ -132,7 +137,7 @@ class Codec:
         factors = np.empty((n, 2), np.uint8)
         for part in _parts(n):
             rotated = np.asarray(vectors[part], np.float32) @ self.rotation
-            ids[part] = (rotated @ self.centroids.T).argmax(axis=1)
+            ids[part] = self._nearest(rotated)
             self._quantise(rotated, self.centroids[ids[part]], codes[part], factors[part])
         return EncodedTokens(ids, codes, factors)
 
@@ -203,5 +208,5 @@ class Codec:
 
 
 def _parts(n: int) -> Iterator[slice]:
-    for start in range(0, n, _ASSIGN_ROWS):
-        yield slice(start, start + _ASSIGN_ROWS)
+    for start in range(0, n, _ROWS):
+        yield slice(start, start + _ROWS)

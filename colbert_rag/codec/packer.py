@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from colbert_rag.codec.clustering import spherical_kmeans
 from colbert_rag.codec.codec import Codec
-from colbert_rag.codec.training import Clustering, spherical_kmeans
+from colbert_rag.codec.training import Clustering
 
 __all__ = ["Packer", "ProcessorPacker"]
 

@@ -30,9 +30,9 @@ from colbert_rag.storage.system_errors import is_too_much, read_errors
 __all__ = [
     "CATALOG",
     "CatalogConnection",
-    "MalformedError",
     "check_format",
     "connect",
+    "is_in_doubt",
     "sqlite_errors",
 ]
 
@@ -53,10 +53,6 @@ _WORDS = {
     "locking protocol": "SQLITE_PROTOCOL",
     "unable to open database file": "SQLITE_CANTOPEN",
 }
-
-
-class MalformedError(CorruptIndexError):
-    """A page is not what was written, or the disk fails to give it (EIO): SQLite does not tell these apart."""
 
 
 class CatalogConnection(sqlite3.Connection):
@@ -266,7 +262,14 @@ def _ours(folder: Path, err: sqlite3.Error, name: str) -> ColbertRagError:
             f"permissions, the limit of open files (ulimit -n) and the disk, and repeat; if it stays, run: "
             f"colbert-rag verify {folder}"
         )
-    kind, doubt = CorruptIndexError, ""
-    if name == "SQLITE_CORRUPT":
-        kind, doubt = MalformedError, " The file is damaged, or the disk cannot read it."
-    return kind(f"{folder / CATALOG}: {err}.{doubt} Run: colbert-rag verify {folder}")
+    doubt = " The file is damaged, or the disk cannot read it." if _is_page_in_doubt(err) else ""
+    return CorruptIndexError(f"{folder / CATALOG}: {err}.{doubt} Run: colbert-rag verify {folder}")
+
+
+def _is_page_in_doubt(err: BaseException | None) -> bool:
+    return isinstance(err, sqlite3.Error) and _name_of(err) == "SQLITE_CORRUPT"
+
+
+def is_in_doubt(err: CorruptIndexError) -> bool:
+    """Whether a page is not what was written, or the disk fails to give it (EIO): SQLite does not tell these apart."""
+    return _is_page_in_doubt(err.__cause__)

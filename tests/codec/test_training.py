@@ -7,13 +7,21 @@ import numpy as np
 import pytest
 
 from colbert_rag.codec import n_centroids_for, require_faiss, train_codec
+from colbert_rag.codec.training import sample_size
 from colbert_rag.errors import MissingDependencyError
 
 
 @pytest.mark.parametrize("n_tokens", [0, 1, 15, 16, 100, 50_000, 1_480_000, 10**8])
-def test_number_of_centroids_is_a_quarter_of_plaids_rule(n_tokens):
-    plaid = 2 ** math.floor(math.log2(16 * math.sqrt(max(n_tokens, 1))))
-    assert n_centroids_for(n_tokens) == max(16, plaid // 4)
+def test_number_of_centroids_is_a_quarter_of_plaids_before_it_rounds(n_tokens):
+    found, plaid = n_centroids_for(n_tokens), 16 * math.sqrt(n_tokens)
+    assert found % 16 == 0
+    assert found == 16 if plaid / 4 < 16 else abs(found - plaid / 4) <= 8
+
+
+def test_a_corpus_of_any_size_is_trained_on_within_bounds():
+    assert n_centroids_for(10**12) == 2**18
+    sizes = [sample_size(k) for k in (16, 4_096, 8_192, 16_384, 2**18)]
+    assert sizes == [1_024, 262_144, 524_288, 524_288, 2**22]
 
 
 def test_rotation_keeps_lengths_and_angles(clustered):

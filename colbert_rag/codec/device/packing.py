@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from colbert_rag.codec.clustering import faiss_sees_gpu, spherical_kmeans
 from colbert_rag.codec.codec import Codec, EncodedTokens
 from colbert_rag.codec.device.clustering import kmeans, nearest
 from colbert_rag.codec.device.quantising import DeviceGrid, quantise
-from colbert_rag.codec.training import faiss_sees_gpu, spherical_kmeans
 from colbert_rag.errors import DeviceError
 from colbert_rag.types import Float32Array
 

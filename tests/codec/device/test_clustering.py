@@ -10,7 +10,7 @@ CPU = torch.device("cpu")
 
 
 def test_centroids_find_the_clusters_as_well_as_faiss_does(clustered):
-    from colbert_rag.codec.training import spherical_kmeans
+    from colbert_rag.codec.clustering import spherical_kmeans
 
     points = clustered(4_000, 48)
     ours, theirs = clustering.kmeans(points, 64, 1, CPU), spherical_kmeans(points, 64, 1)
