@@ -32,8 +32,10 @@ __all__ = ["Ranking", "rank", "rank_all"]
 
 # a token that is scored exactly, or a centroid, costs many times as much as one that is scanned
 _TOKENS_PER_THREAD = 20_000
-# of candidates; with more it takes longer to score them in one thread than to wait for others
+# of candidates; with more it takes longer to score them in one thread than to wait for others, which score the
+# centroids once more
 _MANY_TOKENS = 80_000
+_MANY_PER_CENTROID = 10
 # queries that one thread takes at once: it waits for Python's lock once for all of them
 _GROUP = 8
 
@@ -113,7 +115,8 @@ def _pruned(
     snapshot: Snapshot, codec: Codec, group: Sequence[Float32Array], k: int, config: SearchConfig, workers: Workers
 ) -> list[Ranking]:
     quantised = codec.quantise_queries(group)
-    most_tokens = _MANY_TOKENS if workers.n_threads > 1 else np.iinfo(np.int64).max
+    many = _MANY_TOKENS + _MANY_PER_CENTROID * codec.n_centroids
+    most_tokens = many if workers.n_threads > 1 else np.iinfo(np.int64).max
     found = prune(snapshot, codec, quantised, k, config, most_tokens)
     return [
         _best(part.by_view if part.is_scored else _spread(part, codec, quantised.one(n), k, workers), k)

@@ -157,6 +157,7 @@ def test_all_documents_that_tie_at_the_cut_are_kept(
 def test_threads_change_no_bit_of_a_result(snapshot_of, corpus, codec, queries, workers, monkeypatch):
     monkeypatch.setattr("colbert_rag.search.searcher._TOKENS_PER_THREAD", 100)
     monkeypatch.setattr("colbert_rag.search.searcher._MANY_TOKENS", 0)
+    monkeypatch.setattr("colbert_rag.search.searcher._MANY_PER_CENTROID", 0)
     from colbert_rag.search import Workers
 
     alone = Workers(1)
