@@ -197,13 +197,15 @@ from test_leaks import peak, random_stream
 from colbert_rag import Index
 
 with Index.create({folder!r}, dim={dim}, exact_tokens=20_000) as index:
-    index.add_vectors(random_stream("first", 200, {tokens}, {dim}))
+    # so many that what follows trains no other codec
+    index.add_vectors(random_stream("first", 1_000, {tokens}, {dim}))
     assert index.info().is_compressed
     peak()
     index.add_vectors(random_stream("some", {documents}, {tokens}, {dim}))
     some = peak()
     index.add_vectors(random_stream("more", 4 * {documents}, {tokens}, {dim}))
     print(peak() - some)
+    assert index.info().codec_tokens == 1_000 * {tokens}
 """
 
 
