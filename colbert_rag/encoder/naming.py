@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from colbert_rag.encoder.builtin import BUILTIN, load_builtin
+from colbert_rag.encoder.builtin import BUILTIN, CURRENT, load_builtin
 from colbert_rag.encoder.loading import Checkpoint, is_delta, load_checkpoint, located, set_query_length
 from colbert_rag.encoder.settings import EncoderSettings
 from colbert_rag.errors import ModelUnsupportedError
@@ -47,7 +47,9 @@ def load_named(name: str, settings: EncoderSettings, token: str | bool | None) -
         ModelUnsupportedError: it is no late-interaction model, or is a delta and the settings are of the hub.
     """
     if name == BUILTIN:
-        model = load_builtin(settings.device, local_files_only=settings.local_files_only)
+        model = load_builtin(
+            settings.device, revision=settings.revision or CURRENT, local_files_only=settings.local_files_only
+        )
     elif is_delta(name):
         model = _load_delta(name, settings, token)
     else:

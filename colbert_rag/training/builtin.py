@@ -22,7 +22,7 @@ from colbert_rag.training.pairs import Pair
 from colbert_rag.training.rounds import train
 from colbert_rag.training.settings import TrainingSettings
 
-__all__ = ["SOURCES", "TESTS", "Source", "main", "pairs_of", "without_leaks"]
+__all__ = ["SOURCES", "TESTS", "Source", "main", "pairs_of", "pairs_of_source", "without_leaks"]
 
 # a source names what its pairs answer from by one of these
 _PASSAGE_FIELDS = ("passage_id", "doc_id", "doc_ids")
@@ -106,10 +106,15 @@ def _settings(steps: int, seed: int) -> TrainingSettings:
 def pairs_of(folder: Path, seed: int) -> Iterator[Pair]:
     """The pairs of all sources; ids of passages are made different from source to source."""
     for source in SOURCES:
-        with gzip.open(folder / f"{source.name}.jsonl.gz", "rt", encoding="utf-8") as lines:
-            records = [json.loads(line) for line in lines]
-        for record in random.Random(seed).sample(records, min(source.most, len(records))):
-            yield from [Pair(record["query"], record["positive"], _passage_id(source, record))] * source.times
+        yield from pairs_of_source(folder, source, seed)
+
+
+def pairs_of_source(folder: Path, source: Source, seed: int) -> Iterator[Pair]:
+    """The pairs that are drawn from one source, each as often as it is learnt from."""
+    with gzip.open(folder / f"{source.name}.jsonl.gz", "rt", encoding="utf-8") as lines:
+        records = [json.loads(line) for line in lines]
+    for record in random.Random(seed).sample(records, min(source.most, len(records))):
+        yield from [Pair(record["query"], record["positive"], _passage_id(source, record))] * source.times
 
 
 def _passage_id(source: Source, record: Mapping[str, Any]) -> str | None:

@@ -9,9 +9,22 @@ import huggingface_hub
 import numpy as np
 import pytest
 
+from colbert_rag import Document, Index
 from colbert_rag.encoder import Encoder
 from colbert_rag.encoder import builtin as module
-from colbert_rag.errors import ModelNotFoundError, ModelUnsupportedError
+from colbert_rag.errors import ModelMismatchError, ModelNotFoundError, ModelUnsupportedError
+from colbert_rag.types import JsonValue
+
+
+class Unnamed(Encoder):
+    """The first revision, as an index recorded it before there was another."""
+
+    def __init__(self) -> None:
+        super().__init__(revision=module.FIRST)
+
+    @property
+    def fingerprint(self) -> dict[str, JsonValue]:
+        return super().fingerprint | {"revision": None}
 
 
 @pytest.fixture(scope="module")
@@ -86,18 +99,53 @@ def test_vectors_equal_the_projected_token_vectors_of_the_backbone(builtin, weig
     with torch.inference_mode():
         inputs = AutoTokenizer.from_pretrained(weights_folder)(text, return_tensors="pt")
         hidden = backbone(**inputs).last_hidden_state[0]
-    projected = hidden @ load_file(module.PROJECTION)["weight"].T
+    projected = hidden @ load_file(module.projection_of(module.CURRENT).path)["weight"].T
     expected = (projected / projected.norm(dim=-1, keepdim=True)).numpy()
     np.testing.assert_allclose(builtin.encode_queries([text])[0], expected, atol=1e-4)
     [document] = builtin.encode_documents([text])
     np.testing.assert_allclose(document.vectors.astype(np.float32), expected, atol=1e-3)
 
 
-def test_projection_has_orthogonal_rows():
+@pytest.mark.parametrize("revision", module.PROJECTIONS)
+def test_projection_has_orthogonal_rows(revision):
     from safetensors.numpy import load_file
 
-    weight = load_file(module.PROJECTION)["weight"]
+    weight = load_file(module.projection_of(revision).path)["weight"]
     assert weight.dtype == np.float32
     assert weight.shape == (128, 384)
     gram = weight @ weight.T
     np.testing.assert_allclose(gram - np.diag(np.diag(gram)), 0, atol=1e-5)
+
+
+def test_what_an_index_names_without_a_revision_is_the_first(builtin):
+    record = builtin.fingerprint | {"revision": None}
+    first = Encoder.from_fingerprint(record)
+    assert first.fingerprint["weights_sha256"] == module.PROJECTIONS[module.FIRST].weights_sha256
+    assert (first.encode_queries(["text"])[0] != builtin.encode_queries(["text"])[0]).any()
+
+
+@pytest.mark.parametrize("revision", module.PROJECTIONS)
+def test_fingerprint_names_its_revision_again(revision):
+    fingerprint = Encoder(revision=revision).fingerprint
+    assert fingerprint["revision"] == revision
+    assert Encoder.from_fingerprint(fingerprint).fingerprint == fingerprint
+
+
+def test_newest_revision_is_the_default(builtin):
+    assert builtin.fingerprint["revision"] == module.CURRENT == max(module.PROJECTIONS)
+
+
+def test_index_of_the_first_revision_is_opened_with_it(builtin, tmp_path):
+    path = tmp_path / "index"
+    with Index.create(path, Unnamed()) as index:
+        index.add([Document("a", "The notice period is three months.")])
+    with Index.open(path) as index:
+        assert [hit.id for hit in index.search("how long is the notice?")] == ["a"]
+    with pytest.raises(ModelMismatchError, match="weights_sha256"), Index.open(path, builtin) as index:
+        index.search("how long is the notice?")
+
+
+@pytest.mark.parametrize("encode", [Encoder.encode_queries, Encoder.encode_documents])
+def test_revision_that_is_not_known_is_refused(encode):
+    with pytest.raises(ModelNotFoundError, match="has the revisions 1, 2; '9' is none of them"):
+        encode(Encoder.from_fingerprint({"model": "builtin", "revision": "9"}), ["text"])

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+import gzip
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_models
 
+from colbert_rag.training import builtin
 from colbert_rag.training.pairs import Pair
 from colbert_rag.training.settings import TrainingSettings
 
+WORDS = ["river", "meadow", "harbor", "valley", "island", "forest", "desert", "glacier", "canyon", "lagoon"]
 SYLLABLES = ["ba", "ce", "di", "fo", "gu", "ha", "je", "ki", "lo", "mu"]
 
 
@@ -64,3 +69,42 @@ def pairs() -> list[Pair]:
 def make_model(plain_folder: Path) -> Callable[[], object]:
     """Makes the tiny late-interaction model anew."""
     return partial(tiny_models.tiny_encoder, plain_folder, tiny_models.tiny_projection(), None)
+
+
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with gzip.open(path, "wt", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.fixture
+def pairs_folder(tmp_path: Path) -> Path:
+    """Every source with ten pairs, about documents d0 to d9 of their own."""
+    for source in builtin.SOURCES:
+        named = {"doc_ids": ["d{n}", "e{n}"]} if source.name == "fairytaleqa_train" else {"doc_id": "d{n}"}
+        rows = [
+            {"query": f"{source.name} asks {n}", "positive": f"The {word} of {source.name} lies far in the north."}
+            | json.loads(json.dumps(named).replace("{n}", str(n)))
+            for n, word in enumerate(WORDS)
+        ]
+        write_lines(tmp_path / "train" / f"{source.name}.jsonl.gz", rows)
+    return tmp_path / "train"
+
+
+@pytest.fixture
+def write_tests(tmp_path: Path) -> Callable[..., Path]:
+    """Every test with a query of its own, answered by a document that no pair knows."""
+
+    def write(
+        query: str = "what is asked nowhere else",
+        text: str = "a passage that stands nowhere else at all",
+        document: str = "z",
+    ) -> Path:
+        for name in builtin.TESTS:
+            place = tmp_path / "tests" / name
+            write_lines(place / "corpus.jsonl.gz", [{"_id": document, "text": text}])
+            write_lines(place / "queries.jsonl.gz", [{"_id": "q", "text": query}])
+            (place / "qrels.tsv").write_text(f"query-id\tcorpus-id\tscore\nq\t{document}\t1\n")
+        return tmp_path / "tests"
+
+    return write

@@ -2,103 +2,65 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-
 import pytest
 
 from colbert_rag.training import builtin
 from colbert_rag.training.pairs import Pair
 
-WORDS = ["river", "meadow", "harbor", "valley", "island", "forest", "desert", "glacier", "canyon", "lagoon"]
 
-
-def write_lines(path, rows):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with gzip.open(path, "wt", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(row) + "\n" for row in rows)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Every source with ten pairs, about documents d0 to d9 of their own."""
-    for source in builtin.SOURCES:
-        named = {"doc_ids": ["d{n}", "e{n}"]} if source.name == "fairytaleqa_train" else {"doc_id": "d{n}"}
-        rows = [
-            {"query": f"{source.name} asks {n}", "positive": f"The {word} of {source.name} lies far in the north."}
-            | json.loads(json.dumps(named).replace("{n}", str(n)))
-            for n, word in enumerate(WORDS)
-        ]
-        write_lines(tmp_path / "train" / f"{source.name}.jsonl.gz", rows)
-    return tmp_path / "train"
-
-
-@pytest.fixture
-def tests(tmp_path):
-    """Every test with a query of its own, answered by a document that no pair knows."""
-
-    def write(query="what is asked nowhere else", text="a passage that stands nowhere else at all", document="z"):
-        for name in builtin.TESTS:
-            place = tmp_path / "tests" / name
-            write_lines(place / "corpus.jsonl.gz", [{"_id": document, "text": text}])
-            write_lines(place / "queries.jsonl.gz", [{"_id": "q", "text": query}])
-            (place / "qrels.tsv").write_text(f"query-id\tcorpus-id\tscore\nq\t{document}\t1\n")
-        return tmp_path / "tests"
-
-    return write
-
-
-def test_no_more_pairs_are_drawn_than_a_source_may_give(folder, monkeypatch):
+def test_no_more_pairs_are_drawn_than_a_source_may_give(pairs_folder, monkeypatch):
     monkeypatch.setattr(builtin, "SOURCES", (builtin.Source("mbpp_train", 4), builtin.Source("scifact_train", 99)))
-    pairs = list(builtin.pairs_of(folder, seed=0))
+    pairs = list(builtin.pairs_of(pairs_folder, seed=0))
     assert [pair.query.split()[0] for pair in pairs] == ["mbpp_train"] * 4 + ["scifact_train"] * 10
-    assert pairs == list(builtin.pairs_of(folder, seed=0))
-    assert pairs != list(builtin.pairs_of(folder, seed=1))
+    assert pairs == list(builtin.pairs_of(pairs_folder, seed=0))
+    assert pairs != list(builtin.pairs_of(pairs_folder, seed=1))
 
 
-def test_a_source_may_be_learnt_from_more_than_once(folder, monkeypatch):
+def test_a_source_may_be_learnt_from_more_than_once(pairs_folder, monkeypatch):
     monkeypatch.setattr(builtin, "SOURCES", (builtin.Source("mbpp_train", 4, times=3),))
-    pairs = list(builtin.pairs_of(folder, seed=0))
+    pairs = list(builtin.pairs_of(pairs_folder, seed=0))
     assert len(pairs) == 3 * len(set(pairs)) == 12
 
 
-def test_documents_of_two_sources_are_two_passages_whatever_their_ids(folder):
-    pairs = list(builtin.pairs_of(folder, seed=0))
+def test_documents_of_two_sources_are_two_passages_whatever_their_ids(pairs_folder):
+    pairs = list(builtin.pairs_of(pairs_folder, seed=0))
     assert len({pair.passage_id for pair in pairs}) == len(set(pairs)) == 10 * len(builtin.SOURCES)
 
 
-def test_pairs_that_no_test_knows_all_stay(folder, tests):
-    pairs = list(builtin.pairs_of(folder, seed=0))
-    assert builtin.without_leaks(pairs, tests()) == pairs
+def test_pairs_that_no_test_knows_all_stay(pairs_folder, write_tests):
+    pairs = list(builtin.pairs_of(pairs_folder, seed=0))
+    assert builtin.without_leaks(pairs, write_tests()) == pairs
 
 
-def test_a_query_of_a_test_is_left_out(folder, tests):
-    pairs = list(builtin.pairs_of(folder, seed=0))
-    kept = builtin.without_leaks(pairs, tests(query="QMSum_train asks 3?"))
+def test_a_query_of_a_test_is_left_out(pairs_folder, write_tests):
+    pairs = list(builtin.pairs_of(pairs_folder, seed=0))
+    kept = builtin.without_leaks(pairs, write_tests(query="QMSum_train asks 3?"))
     assert [pair.query for pair in pairs if pair not in kept] == ["qmsum_train asks 3"]
 
 
-def test_a_passage_that_only_a_test_knows_is_left_out(folder, tests):
-    pairs = list(builtin.pairs_of(folder, seed=0))
-    kept = builtin.without_leaks(pairs, tests(text="The canyon of squad_train44 lies far in the north."))
+def test_a_passage_that_only_a_test_knows_is_left_out(pairs_folder, write_tests):
+    pairs = list(builtin.pairs_of(pairs_folder, seed=0))
+    kept = builtin.without_leaks(pairs, write_tests(text="The canyon of squad_train44 lies far in the north."))
     assert [pair.query for pair in pairs if pair not in kept] == ["squad_train44 asks 8"]
 
 
 @pytest.mark.parametrize(("source", "document"), [("mbpp_train", "d8"), ("fairytaleqa_train", "e8")])
-def test_a_document_that_a_source_shares_with_a_test_stays(folder, tests, monkeypatch, source, document):
+def test_a_document_that_a_source_shares_with_a_test_stays(pairs_folder, write_tests, monkeypatch, source, document):
     shared = next(each for each in builtin.SOURCES if each.name == source)
     monkeypatch.setattr(builtin, "SOURCES", (shared,))
     monkeypatch.setattr(builtin, "TESTS", shared.tests)
-    pairs = list(builtin.pairs_of(folder, seed=0))
-    known = tests(text=f"The canyon of {source} lies far in the north.", document=document)
+    pairs = list(builtin.pairs_of(pairs_folder, seed=0))
+    known = write_tests(text=f"The canyon of {source} lies far in the north.", document=document)
     assert builtin.without_leaks(pairs, known) == pairs
 
 
-def test_what_is_trained_is_what_the_command_names(folder, tests, tmp_path, monkeypatch):
+def test_what_is_trained_is_what_the_command_names(pairs_folder, write_tests, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(builtin, "train", lambda *given, **options: asked.append((given, options)))
     output = tmp_path / "model"
-    builtin.main([str(folder), str(tests()), "--output", str(output), "--steps", "7", "--seed", "3", "--resume"])
+    builtin.main(
+        [str(pairs_folder), str(write_tests()), "--output", str(output), "--steps", "7", "--seed", "3", "--resume"]
+    )
     [((pairs, where, settings), options)] = asked
     assert isinstance(pairs[0], Pair)
     assert (where, options["resume"]) == (output, True)

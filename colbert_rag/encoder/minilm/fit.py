@@ -1,4 +1,4 @@
-"""Fit the projection of the built-in model: principal components of the backbone's token vectors.
+"""Fit the first projection of the built-in model: principal components of the backbone's token vectors.
 
 python -m colbert_rag.encoder.minilm.fit squad.jsonl.gz=600 reddit.jsonl.gz=250 --seed 0
 """
@@ -13,21 +13,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from colbert_rag.encoder.adapting import as_late_interaction, fit, principal_axes
-from colbert_rag.encoder.builtin import PROJECTION, load_backbone
+from colbert_rag.encoder.builtin import FIRST, PROJECTIONS, load_backbone
 from colbert_rag.encoder.encoder import Encoder
 
 __all__ = ["fit", "main", "principal_axes", "sample_documents"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the samples, fit, and write ``projection.safetensors``."""
+    """Read the samples, fit, and write the projection."""
     from safetensors.numpy import save_file
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+", metavar="PATH=COUNT", help="jsonl.gz with a field positive")
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=PROJECTION)
+    parser.add_argument("--output", type=Path, default=PROJECTIONS[FIRST].path)
     options = parser.parse_args(arguments)
     rng = random.Random(options.seed)
     documents: list[str] = []

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from colbert_rag.encoder.batching import plan_batches
-from colbert_rag.encoder.builtin import PROJECTION, WEIGHTS_SHA256, backbone_folder
+from colbert_rag.encoder.builtin import CURRENT, backbone_folder, projection_of
 from colbert_rag.encoder.minilm.bert import Bert
 from colbert_rag.encoder.query_tokens import labels_of
 from colbert_rag.encoder.settings import checked_dim
@@ -36,20 +36,22 @@ class QueryModel:
 
     Args:
         dim: Leading dimensions that are kept; None for all of them.
+        revision: Which projection it has.
         local_files_only: Whether the hub must not be asked.
 
     Raises:
-        ModelNotFoundError: the backbone is neither installed nor to be had from the hub.
+        ModelNotFoundError: the backbone is neither installed nor to be had from the hub, or there is no such revision.
         ModelUnsupportedError: a file of the backbone is not the one that the projection was made for, or ``dim`` is
             more than there are.
     """
 
-    def __init__(self, dim: int | None = None, *, local_files_only: bool = False) -> None:
+    def __init__(self, dim: int | None = None, *, revision: str = CURRENT, local_files_only: bool = False) -> None:
         from safetensors.numpy import load_file
         from tokenizers import Tokenizer
 
         folder = backbone_folder(local_files_only=local_files_only)
-        self._projection = load_file(PROJECTION)["weight"]
+        self._revision = projection_of(revision)
+        self._projection = load_file(self._revision.path)["weight"]
         self.dim = checked_dim(dim, len(self._projection))
         self._backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokeniser = Tokeniser(self._backend)
@@ -91,7 +93,7 @@ class QueryModel:
         """What ``fingerprint.describe`` says of the model of ``load_builtin``."""
         rules = [[sorted(string.punctuation), ["document"], None]]
         return {
-            "weights_sha256": WEIGHTS_SHA256,
+            "weights_sha256": self._revision.weights_sha256,
             "skiplist_sha256": hashlib.sha256(json.dumps(rules).encode()).hexdigest(),
             "dim": self.dim,
             "prompts": dict(_PROMPTS),

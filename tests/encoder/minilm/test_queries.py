@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from colbert_rag.encoder.builtin import load_builtin
+from colbert_rag.encoder.builtin import PROJECTIONS, load_builtin
 from colbert_rag.encoder.fingerprint import describe
 from colbert_rag.encoder.minilm.queries import QueryModel
 from colbert_rag.encoder.query_tokens import query_labels
@@ -63,8 +63,10 @@ def test_more_dimensions_than_there_are_are_refused():
         QueryModel(129)
 
 
-def test_it_says_of_itself_what_the_loaded_model_says(light, heavy):
-    assert light.describe() == describe(heavy)
+@pytest.mark.parametrize("revision", PROJECTIONS)
+def test_it_says_of_itself_what_the_loaded_model_says(light, heavy, revision):
+    other = TokenModel(load_builtin("cpu", revision=revision))
+    assert QueryModel(revision=revision).describe() == describe(other)
     assert light.context == heavy.context
 
 
