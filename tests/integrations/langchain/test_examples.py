@@ -58,7 +58,7 @@ def test_the_agent_calls_the_tool_and_keeps_its_documents(printed):
 
 @pytest.mark.slow
 def test_the_ensemble_and_the_hybrid_find_by_words_and_by_meaning(printed):
-    leak, number = (block.splitlines() for block in printed("langchain_ensemble.py").split("KX-7790\n", 1))
+    leak, number = (block.splitlines() for block in printed("langchain_ensemble.py").split("\nKX-7790\n", 1))
     assert leak[0] == "leaking coffee maker"
     found = {line.split()[0]: line.split()[1].strip(",") for line in leak[1:] if len(line.split()) > 1}
     assert found["meaning"] == found["ensemble"] == found["hybrid"] == "drip"
