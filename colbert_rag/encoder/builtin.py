@@ -64,7 +64,9 @@ PROJECTIONS = {
     FIRST: Projection(
         _FOLDER / "projection.safetensors", "53520170439ddd1a02a6f75167d1ccea77a5542c701b83d9d89953572a7520a0"
     ),
-    CURRENT: Projection(_FOLDER / "projection-2.safetensors", "b7bd0c31dfcf993615a04e0f59f922659d1de0fe8023a37ef03b3900986c7c6a"),
+    CURRENT: Projection(
+        _FOLDER / "projection-2.safetensors", "b7bd0c31dfcf993615a04e0f59f922659d1de0fe8023a37ef03b3900986c7c6a"
+    ),
 }
 
 
