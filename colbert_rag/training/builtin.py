@@ -1,4 +1,4 @@
-"""A recipe to train the built-in model, from a folder of pairs to a delta. What ships is its projection alone.
+"""A recipe to train the built-in model, from a folder of pairs to a delta. What ships is made by ``projection.py``.
 
 python -m colbert_rag.training.builtin PAIRS_FOLDER TESTS_FOLDER --output DIR
 """
