@@ -171,7 +171,7 @@ class Index:
             settings = catalog.read(catalog.state).settings
             chosen = None
             if encoder is not None:
-                chosen = encoder_for(encoder)
+                chosen = encoder_for(encoder, settings.model)
                 check_same_model(folder, settings.model, chosen)
             return cls(folder, catalog, chosen, ranker)
         except BaseException:

@@ -31,7 +31,7 @@ def encoder_for(encoder: object | None, record: Mapping[str, JsonValue] | None =
 
     Args:
         encoder: An encoder, a model's name or path, or None.
-        record: A fingerprint; used when ``encoder`` is None.
+        record: A fingerprint; used when ``encoder`` is None, or names the built-in model without a revision.
 
     Raises:
         ModelNotFoundError: there is no such model here.
@@ -49,7 +49,10 @@ def encoder_for(encoder: object | None, record: Mapping[str, JsonValue] | None =
         )
         raise ModelMismatchError(msg)
     from colbert_rag.encoder import Encoder
+    from colbert_rag.encoder.builtin import BUILTIN
 
+    if encoder == BUILTIN and record is not None and record.get("model") == BUILTIN:
+        encoder, record = None, {key: record.get(key) for key in ("model", "revision")}
     if encoder is not None or record is None:
         return Encoder(encoder)
     try:
@@ -140,7 +143,12 @@ def check_same_model(folder: Path, stored: Mapping[str, JsonValue], encoder: Tex
         fields = "; ".join(f"{key}: index {stored.get(key)!r}, encoder {given.get(key)!r}" for key in differing)
         msg = (
             f"{folder}: the index was built with another model or other settings "
-            f"(index: {stored.get('model')!r}, encoder: {given.get('model')!r}). {fields}. "
+            f"(index: {_name(stored)}, encoder: {_name(given)}). {fields}. "
             "Open it with the model that it was built with, or index the documents again."
         )
         raise ModelMismatchError(msg)
+
+
+def _name(record: Mapping[str, JsonValue]) -> str:
+    model, revision = record.get("model"), record.get("revision")
+    return f"{model!r}" if revision is None else f"{model!r} of revision {revision!r}"

