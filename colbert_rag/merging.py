@@ -188,6 +188,7 @@ def save_codec(root: Path, codec: Codec, trained_on: int) -> CodecRecord:
         trained_on=trained_on,
         files=files,
         on_trellis=codec.grid.labels is not None,
+        group_size=codec.group_size,
     )
 
 

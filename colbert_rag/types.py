@@ -220,7 +220,7 @@ class SearchConfig:
     """
 
     n_candidates: int = 128
-    n_probe: int = 8
+    n_probe: int = 16
     exact: bool = False
     passages: int = 1
     passage_sentences: int = 1

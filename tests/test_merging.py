@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -192,6 +193,14 @@ def test_the_record_of_a_codec_names_a_trellis_where_there_is_one(tmp_path, bits
     assert (open_codec(tmp_path, record, settings).grid.labels is not None) == on_trellis
     earlier = record.model_copy(update={"on_trellis": False})
     assert open_codec(tmp_path, earlier, settings).grid.labels is None
+
+
+@pytest.mark.parametrize("group_size", [1, 4])
+def test_the_record_of_a_codec_names_groups_of_centroids_where_there_are_any(tmp_path, codecs, group_size):
+    record = save_codec(tmp_path, replace(codecs[0], group_size=group_size), 400)
+    assert ("group_size" in record.model_dump(exclude_defaults=True)) == (group_size > 1)
+    found = open_codec(tmp_path, record, SETTINGS.model_copy(update={"bits": 8}))
+    assert (found.group_size, len(found.directions)) == (group_size, 16 // group_size if group_size > 1 else 0)
 
 
 def test_training_sees_all_segments_and_repeats_itself(tmp_path):

@@ -89,12 +89,14 @@ class Codec:
         rotation: ``(D, D) float32``, orthogonal; a row vector ``v`` is rotated as ``v @ rotation``.
         bits: 1, 2, 4 or 8 per dimension.
         on_trellis: Whether 1 and 2 bits are chosen along a trellis, as they are but for indexes of earlier versions.
+        group_size: So many centroids in a row resemble one another; 1 where their order says nothing.
     """
 
     centroids: Float32Array
     rotation: Float32Array
     bits: int
     on_trellis: bool = True
+    group_size: int = 1
 
     @property
     def dim(self) -> int:
@@ -120,6 +122,16 @@ class Codec:
     def grid(self) -> Grid:
         """The quantiser's constants."""
         return grid(self.bits, self.dim, on_trellis=self.on_trellis)
+
+    @cached_property
+    def directions(self) -> Float32Array:
+        """Of each group of centroids, ``(G, D) float32``, unit rows; none where their order says nothing."""
+        if self.group_size == 1:
+            return np.zeros((0, self.dim), np.float32)
+        sums = np.add.reduceat(self.centroids, np.arange(0, self.n_centroids, self.group_size))
+        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+        found: Float32Array = sums / np.maximum(lengths, np.finfo(np.float32).tiny)
+        return found
 
     @cached_property
     def _nearest(self) -> Nearest:

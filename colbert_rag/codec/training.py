@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from colbert_rag.codec.clustering import spherical_kmeans
 from colbert_rag.codec.codec import Codec
+from colbert_rag.codec.ordering import grouped_order
 from colbert_rag.types import Float32Array
 
 __all__ = [
@@ -24,22 +25,27 @@ Clustering: TypeAlias = Callable[[Float32Array, int, int], Float32Array]
 """``(S, D)`` points, k and a seed give ``(k, D) float32`` centroids of unit length."""
 
 MOST_CENTROIDS = 1 << 18
+_TOKENS_PER_CENTROID = 256
 # k-means sees this many vectors per centroid at most, fewer where that would take much memory: 256 MB at 128 dimensions
 SAMPLE_PER_CENTROID = 64
 _MUCH = 1 << 19
 _LEAST_PER_CENTROID = 16
+# so many and more are put into groups, most of which a search need not look at
+_MANY_CENTROIDS = 1 << 15
+_GROUP = 32
 # vectors that are rotated at once
 _ROWS = 8_192
 
 
 def n_centroids_for(n_tokens: int) -> int:
-    """``4 * sqrt(n_tokens)``, a quarter of PLAID's (arXiv 2205.09707, section 4.1), as a multiple of 16.
+    """One for 256 tokens, so that a centroid stands for as many wherever there are more; as a multiple of 16.
 
-    It is not rounded down to a power of two as there, which would halve it where the number of tokens happens to lie
-    below the next one. At most 262,144, which is where four billion tokens are: a record of an index that claims more
-    is refused.
+    ``4 * sqrt(n_tokens)``, a quarter of PLAID's (arXiv 2205.09707, section 4.1), where that is more: below a million
+    tokens, and above 268 million, since two bytes name 65,536. At most 262,144, which is where four billion tokens
+    are: a record of an index that claims more is refused.
     """
-    return min(MOST_CENTROIDS, 16 * max(1, round(math.sqrt(n_tokens) / 4)))
+    by_share = min(n_tokens // _TOKENS_PER_CENTROID, 1 << 16)
+    return min(MOST_CENTROIDS, 16 * max(1, round(math.sqrt(n_tokens) / 4), by_share // 16))
 
 
 def sample_size(n_centroids: int) -> int:
@@ -74,8 +80,11 @@ def train_codec(
     for start in range(0, len(points), _ROWS):
         np.matmul(np.asarray(sample[start : start + _ROWS], np.float32), rotation, out=points[start : start + _ROWS])
     found = (clustering or spherical_kmeans)(points, min(n_centroids, len(points)), seed)
+    group_size = _GROUP if len(found) >= _MANY_CENTROIDS else 1
+    if group_size > 1:
+        found = found[grouped_order(found, group_size)]
     # stored as float16, so they are rounded before anything is computed with them
-    return Codec(found.astype(np.float16).astype(np.float32), rotation, bits)
+    return Codec(found.astype(np.float16).astype(np.float32), rotation, bits, group_size=group_size)
 
 
 def _random_rotation(dim: int, seed: int) -> Float32Array:

@@ -8,8 +8,8 @@ import numpy as np
 from numba import types as t
 
 from colbert_rag.kernels.compiling import RANGE, kernel, read, written
-from colbert_rag.kernels.layout import ROWS, WIDTH
-from colbert_rag.kernels.simd import dot_float32, load_row
+from colbert_rag.kernels.layout import WIDTH
+from colbert_rag.kernels.simd import ROWS, dot_float32, load_row
 
 __all__ = ["dot_scores", "dot_table"]
 

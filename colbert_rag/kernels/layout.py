@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["CHUNK", "LANES", "MEMORY", "ROWS", "SEGMENT", "WIDTH"]
+__all__ = ["LANES", "MEMORY", "SEGMENT", "WIDTH"]
 
 # query tokens per block: one 32-byte register of uint8 scores, or two of 16
 WIDTH = 32
@@ -12,8 +12,6 @@ WIDTH = 32
 LANES = 32
 # bits of codes before a dimension that its level depends on, where levels are chosen on a trellis; they lie in one byte
 MEMORY = 3
-# float32 dot products at once: rows of documents by chunks of query tokens, whose sums fit 16 registers of 32 bytes
-ROWS, CHUNK = 3, 8
 
 # a segment as a kernel gets it that goes through any number of them: addresses of its arrays, and their lengths.
 # Whoever fills it keeps the arrays alive, and has checked what is in them

@@ -13,13 +13,12 @@ import numpy as np
 from numba import types as t
 
 from colbert_rag.kernels.compiling import IDS, kernel, read, written
-from colbert_rag.kernels.dense import dot_table
 from colbert_rag.kernels.inverted import best_centroids, probe
-from colbert_rag.kernels.layout import WIDTH
 from colbert_rag.kernels.residual import residual_scores
-from colbert_rag.kernels.scanning import approximate_scores, score_table
+from colbert_rag.kernels.scanning import approximate_scores
 from colbert_rag.kernels.segments import SEGMENTS, array_at
 from colbert_rag.kernels.selecting import joined, keep_best, moved, numbers, taken
+from colbert_rag.kernels.tables import complete, make_do, tables
 
 __all__ = ["pruned"]
 
@@ -29,8 +28,8 @@ _INT64 = t.Array(t.int64, 1, "C")
 # one of the two a placeholder: the type of centroid ids differs from index to index
 _NO_IDS = [read(ids, 1) for ids in IDS]
 
-_dot_table, _score_table, _best_centroids = dot_table.inner, score_table.inner, best_centroids.inner
-_probe, _approximate_scores, _residual_scores = probe.inner, approximate_scores.inner, residual_scores.inner
+_best_centroids, _probe = best_centroids.inner, probe.inner
+_approximate_scores, _residual_scores = approximate_scores.inner, residual_scores.inner
 
 
 @nb.njit
@@ -78,70 +77,62 @@ def _approximated(segment: Any, table: Any, no_ids: Any, positions: Any) -> Any:
 
 
 @nb.njit
-def _probed(segment: Any, opened: Any, gains: Any, wanted: int, k: int, seen: Any, totals: Any) -> Any:
-    """The documents that the opened lists give the best scores, and whether the lists are sound."""
+def _probed(segment: Any, opened: Any, gains: Any, k: int, seen: Any, totals: Any) -> Any:
+    """The live documents that stand in the opened lists, what they gain, and whether the lists are sound."""
     n = segment.n_documents
     offsets = array_at(segment.list_offsets, (k + 1,), np.int64)
     postings = array_at(segment.postings, (segment.n_postings,), np.uint8)
     found, scores = np.empty(n, np.int64), np.empty(n, np.uint32)
     count = _probe(offsets, postings, opened, gains, seen[:n], totals[:n], found, scores)
-    if count < 0:
-        return numbers(0), False
-    if segment.alive != 0:
+    if segment.alive != 0 and count > 0:
         alive = array_at(segment.alive, (n,), np.uint8)
         n_here = 0
         for i in range(np.uint64(count)):
             found[n_here], scores[n_here] = found[i], scores[i]
             n_here += int(alive[np.uint64(found[i])] != 0)
         count = n_here
-    return taken(found, keep_best(scores[:count], _PROBED_PER_CANDIDATE * wanted)), True
+    return found[: max(count, 0)], scores[: max(count, 0)], count >= 0
 
 
 @nb.njit
-def _blocked(rows: Any) -> Any:
-    """Rows of a query as ``dot_table`` reads them, see ``maxsim.blocked_query``."""
-    n_query, dim, width = np.uint64(rows.shape[0]), np.uint64(rows.shape[1]), np.uint64(WIDTH)
-    n_blocks = (n_query + width - np.uint64(1)) // width
-    blocked = np.zeros(n_blocks * dim * width, np.float32)
-    for q in range(n_query):
-        first = q // width * dim * width + q % width
-        for d in range(dim):
-            blocked[first + d * width] = rows[q, d]
-    return blocked
+def _promising(table: Any, n_query: int, segments: Any, effort: Any, work: Any, ends: Any) -> Any:
+    """Positions of the documents that gain most from the lists of all segments, and of which segments these speak.
 
-
-@nb.njit
-def _tables(rows: Any, centroids: Any, reach: Any) -> Any:
-    """Scores of centroids ``(K, Q) float32``, and as bytes, see ``reference.score_table``."""
-    k, n_query = centroids.shape[0], rows.shape[0]
-    scores = np.empty((k, n_query), np.float32)
-    table = np.empty(((n_query + WIDTH - 1) // WIDTH, k, WIDTH), np.uint8)
-    _dot_table(_blocked(rows), centroids, scores)
-    _score_table(scores, reach, table)
-    return scores, table
+    Where a segment has no lists, or they name fewer documents than are wanted, all of its live documents count. -1 for
+    ``ends`` of a segment whose lists are not sound.
+    """
+    n_probe, wanted = effort
+    k, n_most = table.shape[1], _PROBED_PER_CANDIDATE * wanted
+    opened, gains = _lists_to_open(table, segments, n_query, min(n_probe, k))
+    positions, scores, is_probed = numbers(0), np.empty(0, np.uint32), np.zeros(segments.size, np.bool_)
+    for s in range(segments.size):
+        if segments[s].list_offsets != 0:
+            found, gained, is_sound = _probed(segments[s], opened, gains, k, work[0], work[1])
+            if not is_sound:
+                ends[s] = -1
+                return numbers(0), is_probed
+            is_probed[s] = found.size >= min(wanted, segments[s].n_live)
+            if is_probed[s]:
+                kept = keep_best(gained, n_most)
+                positions, scores = joined(positions, taken(found, kept)), joined(scores, taken(gained, kept))
+        ends[s] = positions.size
+    kept = keep_best(scores, n_most)
+    moved(ends, kept)
+    return taken(positions, kept), is_probed
 
 
 @nb.njit
 def _candidates(table: Any, n_query: int, segments: Any, no_ids: Any, effort: Any, work: Any, ends: Any) -> Any:
-    """Positions of the documents with the best approximate scores of all segments, and whether all lists are sound.
-
-    Of a segment with lists these are among the documents that the lists speak for; with fewer than are wanted of them,
-    and where there are no lists, among all of its live documents.
-    """
-    n_probe, wanted = effort
-    k = table.shape[1]
-    opened, gains = _lists_to_open(table, segments, n_query, min(n_probe, k))
+    """Positions of the documents with the best approximate scores of all segments, and whether all lists are sound."""
+    wanted, begin = effort[1], 0
+    promising, is_probed = _promising(table, n_query, segments, effort, work, ends)
     positions, scores = numbers(0), np.empty(0, np.uint32)
     for s in range(segments.size):
-        segment, here, is_sound = segments[s], numbers(0), True
-        if segment.list_offsets != 0:
-            here, is_sound = _probed(segment, opened, gains, wanted, k, work[0], work[1])
-        if not is_sound:
-            ends[s] = -1
-            return here, False
-        if here.size < min(wanted, segment.n_live):
-            here = _live(segment)
-        approximate = _approximated(segment, table, no_ids, here)
+        if ends[s] < 0:
+            return positions, False
+        here = promising[begin : ends[s]] if is_probed[s] else _live(segments[s])
+        begin = ends[s]
+        approximate = _approximated(segments[s], table, no_ids, here)
         kept = keep_best(approximate, wanted)
         positions, scores = joined(positions, taken(here, kept)), joined(scores, taken(approximate, kept))
         ends[s] = positions.size
@@ -183,15 +174,15 @@ def _exact(query: Any, slack: Any, levels: Any, segments: Any, no_ids: Any, posi
 
 
 @nb.njit
-def _refined(
-    query: Any, slacks: Any, levels: Any, segments: Any, no_ids: Any, positions: Any, ends: Any, sizes: Any
-) -> Any:
+def _refined(asked: Any, query: Any, codec: Any, slacks: Any, sizes: Any, index: Any, positions: Any, ends: Any) -> Any:
     """The best of the candidates, and their scores."""
-    finalists, k = sizes
+    (centroids, levels, reach), (finalists, k), (segments, no_ids) = codec, sizes, index
     if finalists < positions.size:
+        make_do(asked, segments, no_ids, positions, ends)
         kept = keep_best(_exact(query, slacks[0], levels, segments, no_ids, positions, ends), finalists)
         positions = taken(positions, kept)
         moved(ends, kept)
+    complete(asked, centroids, reach, segments, no_ids, positions, ends)
     scores = _exact(query, slacks[1], levels, segments, no_ids, positions, ends)
     kept = keep_best(scores, k)
     moved(ends, kept)
@@ -202,7 +193,8 @@ def _refined(
     *(
         t.Tuple((_INT64, t.Array(t.float32, 1, "C")))(
             *(read(t.float32, 2), read(t.int16, 1), read(t.float32, 1), read(t.int64, 1)),
-            *(read(t.float32, 2), read(t.int16, 2), read(t.float32, 1), read(t.float32, 1)),
+            *(read(t.float32, 2), read(t.float32, 2), t.int64, t.int64),
+            *(read(t.int16, 2), read(t.float32, 1), read(t.float32, 1)),
             *(SEGMENTS, ids),
             *(t.float32, t.int64, t.int64, t.int64, t.int64, t.int64, t.uint8, t.uint8),
             *(written(t.uint32, 1), written(t.uint32, 1), written(t.int64, 2), written(t.bool_, 1)),
@@ -216,6 +208,9 @@ def pruned(
     query_scale: Any,
     query_ends: Any,
     centroids: Any,
+    directions: Any,
+    group_size: int,
+    n_opened: int,
     byte_levels: Any,
     scales: Any,
     norms: Any,
@@ -238,6 +233,7 @@ def pruned(
 
     The best ``wanted`` by centroid ids, and those that tie with the last, are the candidates; of these the best
     ``finalists`` by their codes with ``rough_slack``, and those that tie with the last, are scored with ``slack``.
+    Until then centroids of groups that are not opened count as ``reach`` below the best.
 
     Args:
         rotated: Rows of all queries, ``(T, D) float32``.
@@ -245,6 +241,9 @@ def pruned(
         query_scale: ``(T,) float32``.
         query_ends: ``(G,) int64``: where the rows of each query end.
         centroids: ``(K, D) float32``.
+        directions: ``(G, D) float32``: of groups of centroids that follow one another; none where these are no groups.
+        group_size: Centroids of each group but the last.
+        n_opened: Groups that are looked at for each query token, see ``reference.opened_groups``.
         byte_levels: As in ``residual_scores``.
         scales: The same.
         norms: The same.
@@ -273,17 +272,18 @@ def pruned(
     found, scores_of_found, begin = numbers(0), np.empty(0, np.float32), 0
     for g in range(query_ends.size):
         end = query_ends[g]
-        centroid_scores, table = _tables(rotated[begin:end], centroids, reach)
+        asked = tables(rotated[begin:end], centroids, (directions, group_size, n_opened), reach)
         effort, work = (n_probe, wanted), (seen, totals)
-        positions, is_sound = _candidates(table, end - begin, segments, no_ids, effort, work, ends[g])
+        positions, is_sound = _candidates(asked[3], end - begin, segments, no_ids, effort, work, ends[g])
         if not is_sound:
             return found, scores_of_found
         is_scored[g] = _n_tokens(segments, positions, ends[g]) < most_tokens
         scores = np.zeros(positions.size, np.float32)
         if is_scored[g]:
-            query = (integers[begin * packed : end * packed], query_scale[begin:end], centroid_scores, table)
-            sizes, slacks = (finalists, k), (rough_slack, slack)
-            positions, scores = _refined(query, slacks, levels, segments, no_ids, positions, ends[g], sizes)
+            query = (integers[begin * packed : end * packed], query_scale[begin:end], asked[1], asked[3])
+            codec, slacks, sizes = (centroids, levels, reach), (rough_slack, slack), (finalists, k)
+            index = (segments, no_ids)
+            positions, scores = _refined(asked, query, codec, slacks, sizes, index, positions, ends[g])
         found, scores_of_found = joined(found, positions), joined(scores_of_found, scores)
         begin = end
     return found, scores_of_found

@@ -84,6 +84,23 @@ def score_table(centroid_scores: Float32Array, reach: float, width: int) -> Byte
     return np.ascontiguousarray(padded.reshape(k, -1, width).transpose(1, 0, 2))
 
 
+def opened_groups(table: ByteArray, n_query: int, n_opened: int) -> NDArray[np.bool_]:
+    """Groups of centroids that lie near a query.
+
+    Args:
+        table: ``(B, G, W) uint8`` of the groups' directions, see :func:`score_table`.
+        n_query: Q.
+        n_opened: At least 1.
+
+    Returns:
+        ``(G,)``: the best ``n_opened`` of each query token, and those that tie with the last of them.
+    """
+    entries = np.concatenate(list(table), axis=1)[:, :n_query]
+    borders = np.sort(entries, axis=0)[-n_opened:].min(axis=0)
+    opened: NDArray[np.bool_] = (entries >= borders).any(axis=1)
+    return opened
+
+
 def approximate_scores(
     table: ByteArray, centroid_ids: NDArray[np.unsignedinteger], starts: IntArray, ends: IntArray
 ) -> NDArray[np.uint32]:

@@ -9,12 +9,14 @@ import numpy as np
 from numba import types as t
 
 from colbert_rag.kernels.compiling import IDS, RANGE, kernel, read, written
-from colbert_rag.kernels.layout import LANES, ROWS, WIDTH
+from colbert_rag.kernels.layout import LANES, WIDTH
 from colbert_rag.kernels.simd import (
+    ROWS,
     best_entries,
     bits_within,
     dot_float32,
     dot_int16,
+    fetch,
     lowest_bit,
 )
 from colbert_rag.kernels.unpacking import unpack
@@ -24,6 +26,8 @@ __all__ = ["residual_scores", "residual_table"]
 
 # tokens that are looked through for promising ones before these are scored
 _AT_ONCE = 256
+# promising tokens ahead of the one that is scored, whose codes are on their way from memory
+_AHEAD = 8
 # what a byte of codes, of a scale and of a norm stands for
 _LEVELS = (read(t.int16, 2), read(t.float32, 1), read(t.float32, 1))
 # codes and factors of tokens
@@ -79,6 +83,7 @@ def residual_scores(
     width, lanes = np.uint64(WIDTH), np.uint64(LANES)
     padded = (n_bytes * per_byte + lanes - np.uint64(1)) // lanes * lanes
     rows, levels, bytes_of_codes = table.reshape(-1), byte_levels.reshape(-1), codes.reshape(-1)
+    bytes_of_factors = factors.reshape(-1)
     halves, z = _halves(levels, per_byte), np.zeros(padded, np.int16)
     most = np.uint64(_AT_ONCE)
     places, masks = np.empty(most, np.uint64), np.empty(most, np.uint32)
@@ -104,6 +109,9 @@ def residual_scores(
                     count += np.uint64(promising != np.uint32(0))
                 begin = stop
                 for j in range(count):
+                    ahead = places[min(j + np.uint64(_AHEAD), count - np.uint64(1))]
+                    fetch(bytes_of_codes, ahead * n_bytes)
+                    fetch(bytes_of_factors, ahead * np.uint64(2))
                     i, promising = places[j], masks[j]
                     centroid = np.uint64(centroid_ids[i])
                     unpack(levels, halves, per_byte, bytes_of_codes, i * n_bytes, n_bytes, z)

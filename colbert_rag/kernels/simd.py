@@ -10,23 +10,42 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba import extending
 from numba import types as t
-from numba.core import cgutils
+from numba.core import cgutils, config
 
-from colbert_rag.kernels.layout import CHUNK, LANES, ROWS, WIDTH
+from colbert_rag.kernels.layout import LANES, WIDTH
 
 __all__ = [
+    "ROWS",
     "best_entries",
     "bits_within",
     "dot_float32",
     "dot_int16",
+    "enter_scores",
+    "fetch",
+    "has_feature",
     "load_row",
     "lowest_bit",
+    "take_scores",
 ]
 
 # typed as a function that is called with the typing context, which callers leave out
 intrinsic: Any = extending.intrinsic
+
+# numba fills it with attributes when it is imported
+_CONFIG: Any = config
+
+
+def has_feature(name: str) -> bool:
+    """Whether the processor that numba compiles for is this very one, and has an instruction set."""
+    return not (_CONFIG.CPU_NAME or _CONFIG.CPU_FEATURES) and bool(get_host_cpu_features().get(name))
+
+
+# float32 dot products at once: rows of documents by chunks of query tokens, whose sums fit 32 registers of 64 bytes,
+# or 16 of 32
+ROWS, CHUNK = (6, 16) if has_feature("avx512f") else (3, 8)
 
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 _F32 = ir.FloatType()
@@ -111,6 +130,56 @@ def lowest_bit(typing: Any, bits: Any) -> Any:
         return builder.zext(builder.cttz(args[0], ir.IntType(1)(1)), _I64)
 
     return t.uint64(t.uint32), generate
+
+
+@intrinsic
+def take_scores(typing: Any, dots: Any, at: Any, out: Any, to: Any, tops: Any, top: Any) -> Any:
+    """``out[to + q] = dots[at + q]`` for WIDTH floats, and ``tops[top + q]`` becomes as large as that."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kinds, floats = signature.args, ir.VectorType(_F32, WIDTH)
+        row = _loaded(context, builder, kinds[0], args[0], args[1], floats)
+        builder.store(row, _address(context, builder, kinds[2], args[2], args[3], floats), align=1)
+        place = _address(context, builder, kinds[4], args[4], args[5], floats)
+        before = builder.load(place, align=1)
+        builder.store(builder.select(builder.fcmp_ordered(">", row, before), row, before), place, align=1)
+        return context.get_dummy_value()
+
+    return t.void(dots, t.uint64, out, t.uint64, tops, t.uint64), generate
+
+
+@intrinsic
+def enter_scores(typing: Any, scores: Any, at: Any, floors: Any, floor: Any, step: Any, out: Any, to: Any) -> Any:
+    """``out[to + q] = (scores[at + q] - floors[floor + q]) * step`` as WIDTH bytes, 0 below and 255 above."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kinds, floats = signature.args, ir.VectorType(_F32, WIDTH)
+        row, below = (_loaded(context, builder, kinds[n], args[n], args[n + 1], floats) for n in (0, 2))
+        row = builder.fmul(builder.fsub(row, below), _splat(builder, args[4], WIDTH))
+        least, most = (ir.Constant(floats, [bound] * WIDTH) for bound in (0.0, 255.0))
+        row = builder.select(builder.fcmp_ordered(">", row, least), row, least)
+        row = builder.select(builder.fcmp_ordered("<", row, most), row, most)
+        entries = builder.trunc(builder.fptosi(row, ir.VectorType(_I32, WIDTH)), _BYTES)
+        builder.store(entries, _address(context, builder, kinds[5], args[5], args[6], _BYTES), align=1)
+        return context.get_dummy_value()
+
+    return t.void(scores, t.uint64, floors, t.uint64, t.float32, out, t.uint64), generate
+
+
+@intrinsic
+def fetch(typing: Any, array: Any, index: Any) -> Any:
+    """Begin to read the line of memory of ``array[index]``, which need not exist: nothing waits for it."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        place = builder.bitcast(builder.gep(data, [args[1]]), _I8.as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [place.type, _I32, _I32, _I32])
+        # read, keep in all caches, data
+        call = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(call, [place, _I32(0), _I32(3), _I32(1)])
+        return context.get_dummy_value()
+
+    return t.void(array, t.uint64), generate
 
 
 @intrinsic

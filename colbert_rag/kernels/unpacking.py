@@ -5,19 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from llvmlite.binding import get_host_cpu_features
 from numba import types as t
-from numba.core import cgutils, config
+from numba.core import cgutils
 
 from colbert_rag.kernels.layout import MEMORY
-from colbert_rag.kernels.simd import intrinsic
+from colbert_rag.kernels.simd import has_feature, intrinsic
 
 __all__ = ["unpack"]
 
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 _ZERO = _I64(0)
-# numba fills it with attributes when it is imported
-_CONFIG: Any = config
 
 
 @intrinsic
@@ -104,8 +101,6 @@ def _permuted(builder: Any, table: Any, numbers: Any) -> Any:
 
 def _shuffle_of_bytes(triple: str) -> str | None:
     """The one instruction for it, where numba compiles for this very processor and it has one."""
-    if _CONFIG.CPU_NAME or _CONFIG.CPU_FEATURES:
-        return None
-    if triple.startswith("x86_64") and get_host_cpu_features().get("ssse3"):
+    if triple.startswith("x86_64") and has_feature("ssse3"):
         return "llvm.x86.ssse3.pshuf.b.128"
     return "llvm.aarch64.neon.tbl1.v16i8" if triple.startswith(("aarch64", "arm64")) else None

@@ -28,6 +28,7 @@ __all__ = [
     "keep_best",
     "n_candidates",
     "n_finalists",
+    "n_opened",
     "prune",
     "table_steps",
 ]
@@ -44,6 +45,8 @@ _CANDIDATES_PER_HIT = 4
 # documents that are scored with the wide slack, and how many of them for each hit that is asked for
 _FINALISTS = 16
 _FINALISTS_PER_HIT = 2.5
+# share of the groups of centroids that a query token is compared with
+_OPENED, _LEAST_OPENED = 0.02, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,11 @@ def n_candidates(k: int, config: SearchConfig) -> int:
 def n_finalists(k: int) -> int:
     """Documents of these that are scored with the wide slack."""
     return max(_FINALISTS, math.ceil(_FINALISTS_PER_HIT * k))
+
+
+def n_opened(codec: Codec) -> int:
+    """Groups of centroids that are looked at for each query token."""
+    return max(_LEAST_OPENED, round(len(codec.directions) * _OPENED))
 
 
 def table_steps(similarity: float) -> np.uint8:
@@ -96,12 +104,13 @@ def prune(
     # zeros that are not written to cost nothing
     n_most = max((v.segment.record.n_documents for v in snapshot.views if v.segment.lists is not None), default=0)
     ends, is_scored = (
-        np.empty((len(queries.ends), len(snapshot.views)), np.int64),
+        np.zeros((len(queries.ends), len(snapshot.views)), np.int64),
         np.empty(len(queries.ends), np.bool_),
     )
     positions, scores = cpu.pruned(
         *(rows.rotated, rows.integers, rows.scale, queries.ends),
-        *(codec.centroids, grid.byte_levels, grid.scales, grid.norms),
+        *(codec.centroids, codec.directions, codec.group_size, n_opened(codec)),
+        *(grid.byte_levels, grid.scales, grid.norms),
         *(described.segments, np.empty(0, codec.id_dtype)),
         *(REACH, config.n_probe, n_candidates(k, config), most_tokens, n_finalists(k), k),
         *(table_steps(ROUGH_SLACK), table_steps(SLACK)),

@@ -191,7 +191,7 @@ def open_codec(root: Path, record: CodecRecord, settings: IndexSettings) -> Code
     if not is_small or (np.abs(np.linalg.norm(rotation, axis=1) - 1) > _ODD_LENGTH).any():
         msg = f"{folder}: numbers out of range in the codec. Restore the index from a backup."
         raise CorruptIndexError(msg)
-    return Codec(centroids, rotation, settings.bits, record.on_trellis)
+    return Codec(centroids, rotation, settings.bits, record.on_trellis, record.group_size)
 
 
 def column_shape(dim: int, codec: Codec | None) -> Mapping[str, tuple[str, tuple[int, ...]]]:

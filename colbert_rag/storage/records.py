@@ -30,7 +30,8 @@ class FileRecord(_Record):
 class CodecRecord(_Record):
     """A codec: its folder, its shape, the number of tokens that the corpus had when it was trained.
 
-    ``on_trellis`` says how one and two bits are to be read; it came later than the format, as the settings below.
+    ``on_trellis`` says how one and two bits are to be read, ``group_size`` how many centroids in a row resemble one
+    another. Both came later than the format, as the settings below.
     """
 
     name: CodecName
@@ -38,6 +39,7 @@ class CodecRecord(_Record):
     trained_on: Annotated[int, Field(ge=1, le=2**48)]
     files: dict[Name, FileRecord]
     on_trellis: bool = False
+    group_size: Annotated[int, Field(ge=1, le=2**18)] = 1
 
 
 class SegmentRecord(_Record):

@@ -11,11 +11,28 @@ from colbert_rag.codec.training import sample_size
 from colbert_rag.errors import MissingDependencyError
 
 
-@pytest.mark.parametrize("n_tokens", [0, 1, 15, 16, 100, 50_000, 1_480_000, 10**8])
-def test_number_of_centroids_is_a_quarter_of_plaids_before_it_rounds(n_tokens):
+@pytest.mark.parametrize("n_tokens", [0, 1, 15, 16, 100, 50_000, 1_000_000, 3 * 10**8, 10**9])
+def test_few_and_very_many_tokens_have_a_quarter_of_plaids_centroids_before_it_rounds(n_tokens):
     found, plaid = n_centroids_for(n_tokens), 16 * math.sqrt(n_tokens)
     assert found % 16 == 0
     assert found == 16 if plaid / 4 < 16 else abs(found - plaid / 4) <= 8
+
+
+@pytest.mark.parametrize(("n_tokens", "k"), [(1_480_000, 5_776), (5_000_000, 19_520), (2**24, 2**16), (10**8, 2**16)])
+def test_in_between_a_centroid_stands_for_256_tokens_until_two_bytes_name_no_more(n_tokens, k):
+    assert n_centroids_for(n_tokens) == k
+
+
+@pytest.mark.parametrize(("n_centroids", "group_size"), [(63, 1), (64, 32), (80, 32)])
+def test_many_centroids_lie_in_groups_that_resemble_one_another(clustered, monkeypatch, n_centroids, group_size):
+    monkeypatch.setattr("colbert_rag.codec.training._MANY_CENTROIDS", 64)
+    codec = train_codec(clustered(2_000, 48), n_centroids=n_centroids, bits=4)
+    assert (codec.n_centroids, codec.group_size) == (n_centroids, group_size)
+    expected = {1: 0, 32: math.ceil(n_centroids / 32)}[group_size]
+    assert codec.directions.shape == (expected, 48)
+    for n, direction in enumerate(codec.directions):
+        total = codec.centroids[n * 32 : (n + 1) * 32].sum(axis=0)
+        np.testing.assert_allclose(direction, total / np.linalg.norm(total), atol=1e-5)
 
 
 def test_a_corpus_of_any_size_is_trained_on_within_bounds():

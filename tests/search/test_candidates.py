@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from colbert_rag.kernels import reference, token_similarities
 from colbert_rag.kernels.layout import WIDTH
 from colbert_rag.search import narrowed
-from colbert_rag.search.candidates import REACH, keep_best, prune, table_steps
+from colbert_rag.search.candidates import REACH, SLACK, keep_best, prune, table_steps
 from colbert_rag.types import SearchConfig
 
 PER_CANDIDATE = 4
@@ -34,19 +35,27 @@ def test_a_difference_of_similarities_is_told_in_steps_of_the_table():
     assert [int(table_steps(x)) for x in (0.0, 0.04, 0.2, float(REACH), np.inf)] == [0, 13, 64, 255, 255]
 
 
-def expected_of(view, codec, table, n_query, wanted, n_probe):
-    """Positions and approximate scores in one segment, stage by stage."""
+def listed(view, codec, table, n_query, wanted, n_probe):
+    """Live positions that the opened lists name and what these gain; None where all documents count."""
+    if view.segment.lists is None:
+        return None
     ids, offsets = view.segment.columns["centroid_ids"], view.segment.doc_offsets
-    positions = view.live
-    if view.segment.lists is not None:
-        lists = reference.inverted_lists(ids, offsets, codec.n_centroids)
-        opened, entries = reference.best_centroids(table, n_query, min(n_probe, codec.n_centroids))
-        found, scores = reference.probe(lists, opened, entries - entries[:, -1:])
-        is_live = np.isin(found, view.live)
-        found = found[is_live][keep_best(scores[is_live], PER_CANDIDATE * wanted)]
-        if len(found) >= min(wanted, view.n_alive):
-            positions = np.sort(found)
-    return positions, reference.approximate_scores(table, ids, offsets[positions], offsets[positions + 1])
+    lists = reference.inverted_lists(ids, offsets, codec.n_centroids)
+    opened, entries = reference.best_centroids(table, n_query, min(n_probe, codec.n_centroids))
+    found, gains = reference.probe(lists, opened, entries - entries[:, -1:])
+    is_live = np.isin(found, view.live)
+    return (found[is_live], gains[is_live]) if is_live.sum() >= min(wanted, view.n_alive) else None
+
+
+def expected_of(views, codec, table, n_query, wanted, n_probe):
+    """Of each segment positions and approximate scores, stage by stage."""
+    named = [listed(view, codec, table, n_query, wanted, n_probe) for view in views]
+    gains = np.concatenate([np.zeros(0, np.uint32), *(one[1] for one in named if one is not None)])
+    least = np.sort(gains)[-PER_CANDIDATE * wanted :].min(initial=2**32 - 1)
+    for view, one in zip(views, named, strict=True):
+        positions = view.live if one is None else np.sort(one[0][one[1] >= least])
+        ids, offsets = view.segment.columns["centroid_ids"], view.segment.doc_offsets
+        yield positions, reference.approximate_scores(table, ids, offsets[positions], offsets[positions + 1])
 
 
 def candidates(snapshot, codec, queries, wanted, n_probe):
@@ -70,7 +79,7 @@ def test_candidates_are_those_of_the_stages_one_by_one(
             got = candidates(snapshot, codec, queries, wanted, n_probe)
             for query, found in zip(queries, got, strict=True):
                 table = table_of(codec, query)
-                expected = [expected_of(v, codec, table, len(query), wanted, n_probe) for v in snapshot.views]
+                expected = list(expected_of(snapshot.views, codec, table, len(query), wanted, n_probe))
                 kept = keep_best(np.concatenate([scores for _, scores in expected]), wanted)
                 cuts = np.cumsum([0, *(len(scores) for _, scores in expected)])
                 chosen = [
@@ -96,6 +105,62 @@ def table_of(codec, query):
     # of the kernel: in float64 an entry might be rounded the other way
     scores = token_similarities(codec.quantise_query(query).rotated, codec.centroids)
     return reference.score_table(scores, float(REACH), WIDTH)
+
+
+def scores_of_opened(codec, query, n_opened):
+    """Scores with the centroids of the opened groups, minus infinity with others; and scores with all."""
+    rotated = codec.quantise_query(query).rotated
+    entries = reference.score_table(token_similarities(rotated, codec.directions), float(REACH), WIDTH)
+    opened = reference.opened_groups(entries, len(query), n_opened)
+    scores = token_similarities(rotated, codec.centroids)
+    is_opened = opened.repeat(codec.group_size)[: codec.n_centroids, None]
+    return np.where(is_opened, scores, np.float32(-np.inf)), scores
+
+
+@pytest.mark.parametrize("group_size", [2, 5, 8, 64])
+@pytest.mark.parametrize("n_opened", [1, 3])
+@pytest.mark.parametrize("lists", [False, True])
+def test_centroids_of_groups_far_from_a_query_find_no_candidates(
+    snapshot_of, corpus, codec, queries, monkeypatch, group_size, n_opened, lists
+):
+    monkeypatch.setattr("colbert_rag.search.candidates.n_opened", lambda codec: n_opened)
+    grouped = replace(codec, group_size=group_size)
+    snapshot = snapshot_of(corpus, codec=grouped, lists=lists, n_segments=2)
+    is_any_left_out = False
+    for query, found in zip(queries, candidates(snapshot, grouped, queries, 20, 2), strict=True):
+        opened, _ = scores_of_opened(grouped, query, n_opened)
+        is_any_left_out |= bool(np.isinf(opened).any())
+        table = reference.score_table(opened, float(REACH), WIDTH)
+        expected = list(expected_of(snapshot.views, grouped, table, len(query), 20, 2))
+        border = np.sort(np.concatenate([scores for _, scores in expected]))[-20]
+        assert found == [positions[scores >= border].tolist() for positions, scores in expected]
+    assert is_any_left_out == (group_size < 64)
+
+
+def test_candidates_are_scored_with_all_of_their_centroids(snapshot_of, corpus, codec, queries, monkeypatch):
+    """As though the table had been whole, but for entries above the best of the opened groups, which are 255."""
+    monkeypatch.setattr("colbert_rag.search.candidates.n_opened", lambda codec: 1)
+    grouped = replace(codec, group_size=4)
+    snapshot = snapshot_of(corpus, codec=grouped)
+    [view] = snapshot.views
+    columns, offsets = view.segment.columns, view.segment.doc_offsets
+    tokens = columns["centroid_ids"], columns["codes"], columns["factors"]
+    chosen = candidates(snapshot, grouped, queries, 20, 1)
+    scored = prune(snapshot, grouped, grouped.quantise_queries(queries), 5, SearchConfig(n_candidates=20), 10**9)
+    for query, [positions], part in zip(queries, chosen, scored, strict=True):
+        opened, scores = scores_of_opened(grouped, query, 1)
+        table = reference.score_table(np.minimum(scores, opened.max(axis=0)), float(REACH), WIDTH)
+        asked = grouped.quantise_query(query)
+        integers = asked.integers.reshape(len(query), -1)[:, : grouped.dim]
+        documents, slack = (offsets[positions], offsets[np.array(positions) + 1]), int(table_steps(SLACK))
+        every = reference.residual_scores(
+            *(integers, asked.scale, scores, table, tokens, documents, grouped.grid, grouped.bits, slack)
+        )
+        kept = np.sort(keep_best(every, 5))
+        [(_, found, exact)] = part.by_view
+        assert part.is_scored
+        assert found.tolist() == np.array(positions)[kept].tolist()
+        np.testing.assert_allclose(exact, every[kept], rtol=1e-5)
 
 
 def test_queries_are_pruned_together_as_one_by_one(snapshot_of, corpus, codec, queries):

@@ -64,7 +64,7 @@ class DevicePacker:
 
     def prepared(self, codec: Codec) -> Codec:
         """The codec, which compresses on the device."""
-        return DeviceCodec(codec.centroids, codec.rotation, codec.bits, codec.on_trellis, packer=self)
+        return DeviceCodec(codec.centroids, codec.rotation, codec.bits, codec.on_trellis, codec.group_size, packer=self)
 
     def attempt(self, work: Callable[[], T], instead: Callable[[], T]) -> T:
         """Do something on the device, or the other thing where that fails or has failed.
