@@ -27,7 +27,7 @@ _GROWTH = (Bound(FOUND, least=0.9),)
 _SIZES = (1_000_000, 2_000_000, 5_000_000, 20_000_000, 50_000_000)
 _BATCH = 64
 _NO_PASSAGES = {"passages": 0}
-_MORE_CANDIDATES = 384
+_MORE_CANDIDATES = 192
 
 
 def bytes_per_token(worker: Worker) -> dict[str, float]:
