@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from colbert_rag.codec.nearest import Nearest, unit_means
+from colbert_rag.codec.nearest import Nearest, Vectors, unit_means
 from colbert_rag.errors import MissingDependencyError
 from colbert_rag.types import Float32Array
 
@@ -17,6 +17,7 @@ _ITERATIONS = 6
 # so many and more centroids are found within coarse clusters, which takes a fraction of the time, and moved after
 _MANY_CENTROIDS = 2_048
 _ROUNDS = 6
+_POINTS_PER_CENTROID = 256
 # enough of the groups of centroids for a round
 _OPENED = 4
 
@@ -44,8 +45,8 @@ def faiss_sees_gpu() -> bool:
     return hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus() > 0
 
 
-def spherical_kmeans(points: Float32Array, k: int, seed: int) -> Float32Array:
-    """Centroids of unit length: ``(S, D) float32`` points, S at least ``k``, give ``(k, D) float32``.
+def spherical_kmeans(points: Vectors, k: int, seed: int) -> Float32Array:
+    """Centroids of unit length: ``(S, D)`` points, S at least ``k``, give ``(k, D) float32``.
 
     Raises:
         MissingDependencyError: faiss is not installed.
@@ -58,7 +59,7 @@ def spherical_kmeans(points: Float32Array, k: int, seed: int) -> Float32Array:
     return centroids
 
 
-def _within_clusters(points: Float32Array, k: int, seed: int) -> Float32Array:
+def _within_clusters(points: Vectors, k: int, seed: int) -> Float32Array:
     """Of each coarse cluster as many centroids as it has a share of the points."""
     n_coarse = 1 << round(math.log2(k) / 2)
     owners = Nearest(_through_faiss(points, n_coarse, seed))(points)
@@ -71,8 +72,12 @@ def _within_clusters(points: Float32Array, k: int, seed: int) -> Float32Array:
     return np.concatenate(found)
 
 
-def _through_faiss(points: Float32Array, k: int, seed: int) -> Float32Array:
+def _through_faiss(points: Vectors, k: int, seed: int) -> Float32Array:
     faiss = require_faiss()
+    if len(points) > _POINTS_PER_CENTROID * k:
+        # as faiss would, which needs all of them as float32 for it
+        chosen = np.random.default_rng(seed).choice(len(points), _POINTS_PER_CENTROID * k, replace=False)
+        points = points[np.sort(chosen)]
     kmeans = faiss.Kmeans(
         points.shape[1],
         k,
@@ -81,8 +86,8 @@ def _through_faiss(points: Float32Array, k: int, seed: int) -> Float32Array:
         spherical=True,
         gpu=faiss_sees_gpu(),
         min_points_per_centroid=1,
-        max_points_per_centroid=256,
+        max_points_per_centroid=_POINTS_PER_CENTROID,
     )
-    kmeans.train(np.ascontiguousarray(points))
+    kmeans.train(np.ascontiguousarray(points, np.float32))
     centroids: Float32Array = kmeans.centroids
     return centroids

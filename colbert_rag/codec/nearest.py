@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from colbert_rag.types import Float32Array
 
-__all__ = ["OPENED", "Nearest", "unit_means"]
+__all__ = ["OPENED", "Nearest", "Vectors", "unit_means"]
+
+Vectors: TypeAlias = NDArray[np.floating[Any]]
+"""Rows that are computed with as float32, some at a time."""
 
 OPENED = 8
 """Groups of centroids that a vector is compared with: of a hundred vectors one or two miss the nearest by a little."""
@@ -43,13 +47,14 @@ class Nearest:
         self._opened = opened
         self._groups: _Groups | None = None
 
-    def __call__(self, vectors: Float32Array) -> NDArray[np.intp]:
-        """For each of ``(T, D) float32`` vectors the number of its centroid, ``(T,)``."""
+    def __call__(self, vectors: Vectors) -> NDArray[np.intp]:
+        """For each of ``(T, D)`` vectors the number of its centroid, ``(T,)``."""
         if len(self._centroids) < _FEW_CENTROIDS or len(vectors) < _FEW_VECTORS:
             return _nearest(vectors, self._centroids)
         if self._groups is None:
             self._groups = _Groups(self._centroids)
-        return np.concatenate([self._groups.nearest(vectors[part], self._opened) for part in _parts(len(vectors))])
+        rows = (np.asarray(vectors[part], np.float32) for part in _parts(len(vectors)))
+        return np.concatenate([self._groups.nearest(some, self._opened) for some in rows])
 
 
 class _Groups:
@@ -86,17 +91,18 @@ class _Groups:
         return self._numbers[found]
 
 
-def _nearest(vectors: Float32Array, centroids: Float32Array) -> NDArray[np.intp]:
+def _nearest(vectors: Vectors, centroids: Float32Array) -> NDArray[np.intp]:
     step = max(1, _SCORES // len(centroids))
-    parts = [(vectors[part] @ centroids.T).argmax(axis=1) for part in _parts(len(vectors), step)]
+    rows = (np.asarray(vectors[part], np.float32) for part in _parts(len(vectors), step))
+    parts = [(some @ centroids.T).argmax(axis=1) for some in rows]
     return np.concatenate(parts) if parts else np.zeros(0, np.intp)
 
 
-def unit_means(vectors: Float32Array, owners: NDArray[np.intp], before: Float32Array) -> Float32Array:
+def unit_means(vectors: Vectors, owners: NDArray[np.intp], before: Float32Array) -> Float32Array:
     """The direction of the sum of each owner's vectors.
 
     Args:
-        vectors: ``(T, D) float32``.
+        vectors: ``(T, D)``.
         owners: ``(T,)``, below k.
         before: ``(k, D) float32``: what an owner without vectors keeps.
 
@@ -108,7 +114,7 @@ def unit_means(vectors: Float32Array, owners: NDArray[np.intp], before: Float32A
     for part in _parts(len(vectors)):
         order = np.argsort(owners[part], kind="stable")
         names, starts = np.unique(owners[part][order], return_index=True)
-        sums[names] += np.add.reduceat(vectors[part][order], starts, axis=0)
+        sums[names] += np.add.reduceat(np.asarray(vectors[part][order], np.float32), starts, axis=0)
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
     found: Float32Array = np.where(lengths > 0, sums / np.maximum(lengths, np.finfo(np.float32).tiny), before)
     return found

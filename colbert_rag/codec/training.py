@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from colbert_rag.codec.clustering import spherical_kmeans
 from colbert_rag.codec.codec import Codec
+from colbert_rag.codec.nearest import Vectors
 from colbert_rag.codec.ordering import grouped_order
 from colbert_rag.types import Float32Array
 
@@ -21,7 +22,7 @@ __all__ = [
     "train_codec",
 ]
 
-Clustering: TypeAlias = Callable[[Float32Array, int, int], Float32Array]
+Clustering: TypeAlias = Callable[[Vectors, int, int], Float32Array]
 """``(S, D)`` points, k and a seed give ``(k, D) float32`` centroids of unit length."""
 
 MOST_CENTROIDS = 1 << 18
@@ -76,9 +77,10 @@ def train_codec(
     """
     dim = sample.shape[1]
     rotation = _random_rotation(dim, seed)
-    points = np.empty(sample.shape, np.float32)
+    # a million vectors are half as large in the type that they are stored in
+    points = np.empty(sample.shape, np.float16 if sample.dtype == np.float16 else np.float32)
     for start in range(0, len(points), _ROWS):
-        np.matmul(np.asarray(sample[start : start + _ROWS], np.float32), rotation, out=points[start : start + _ROWS])
+        points[start : start + _ROWS] = np.asarray(sample[start : start + _ROWS], np.float32) @ rotation
     found = (clustering or spherical_kmeans)(points, min(n_centroids, len(points)), seed)
     group_size = _GROUP if len(found) >= _MANY_CENTROIDS else 1
     if group_size > 1:

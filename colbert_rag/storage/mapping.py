@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import stat
+import sys
 from collections.abc import Iterable
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -19,7 +20,7 @@ from colbert_rag.storage.holes import check_filled
 from colbert_rag.storage.records import FileRecord
 from colbert_rag.storage.system_errors import unreadable
 
-__all__ = ["check_recorded", "map_array"]
+__all__ = ["check_recorded", "let_go", "map_array"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
@@ -47,6 +48,19 @@ def map_array(folder: Path, record: FileRecord, dtype: str, row_shape: tuple[int
         msg = f"{path}: {record.size} bytes in the catalog, {HEADER_BYTES + data_bytes} for its shape."
         raise CorruptIndexError(f"{msg} Restore the index from a backup.")
     return np.frombuffer(raw, dtype, offset=HEADER_BYTES).reshape(n_rows, *row_shape)
+
+
+def let_go(array: NDArray[Any]) -> None:
+    """Take the pages of a mapped array out of this process; they come back when they are read again."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    raw = owner.obj if isinstance(owner, memoryview) else owner
+    # Windows has no such call
+    if sys.platform != "win32" and isinstance(raw, mmap):
+        from mmap import MADV_DONTNEED
+
+        raw.madvise(MADV_DONTNEED)
 
 
 def _mapped(path: Path, record: FileRecord) -> tuple[bytes, mmap]:

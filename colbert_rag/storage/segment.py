@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from colbert_rag.errors import CorruptIndexError
 from colbert_rag.storage.files import ArrayWriter, make_folder, sync_folder, write_array
-from colbert_rag.storage.mapping import check_recorded, map_array
+from colbert_rag.storage.mapping import check_recorded, let_go, map_array
 from colbert_rag.storage.records import FileRecord, SegmentRecord
 from colbert_rag.storage.spans import pack_spans, unpack_spans
 
@@ -188,8 +188,10 @@ class Segment:
         if not _is_rising(self.doc_keys):
             wrong.append("doc_keys")
         ids = self.columns.get("centroid_ids")
-        if ids is not None and len(ids) and int(ids.max()) >= k:
-            wrong.append("centroid_ids")
+        if ids is not None and len(ids):
+            if int(ids.max()) >= k:
+                wrong.append("centroid_ids")
+            let_go(ids)
         vectors = self.columns.get("vectors")
         if vectors is not None and not _is_short(vectors):
             wrong.append("vectors")

@@ -41,16 +41,15 @@ def main() -> None:
         chosen = [BENCHMARKS[name] for name in given.only or BENCHMARKS]
         run = results.Run.now()
         given.cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=given.cache) as kept:
-            for benchmark in chosen:
-                _measure(benchmark, given, run, Path(kept))
+        for benchmark in chosen:
+            _measure(benchmark, given, run)
     if given.tables or given.results == results.FILE:
         rows = results.read(given.results)
         results.draw(PAGE, rows)
         draw_growth(PICTURE, rows)
 
 
-def _measure(benchmark: Benchmark, given: argparse.Namespace, run: results.Run, kept: Path) -> None:
+def _measure(benchmark: Benchmark, given: argparse.Namespace, run: results.Run) -> None:
     print(f"== {benchmark.name}", flush=True)
     peer_python = _peers(given.peers) if "peers" in benchmark.needs else None
     first, *_ = collections = _collections(given, is_large="large corpus" in benchmark.needs)
@@ -58,7 +57,7 @@ def _measure(benchmark: Benchmark, given: argparse.Namespace, run: results.Run, 
     # not in /tmp, which may be memory: indexes are large
     with tempfile.TemporaryDirectory(dir=given.cache) as folder:
         python = Path(sys.executable)
-        bench = Bench(first, large, python, peer_python, given.threads, given.rounds, Path(folder), kept)
+        bench = Bench(first, large, python, peer_python, given.threads, given.rounds, Path(folder))
         for result in benchmark.run(bench):
             results.append(given.results, run.rows(benchmark.name, result))
             shown = ", ".join(f"{metric} {value}" for metric, value in result.values().items())

@@ -308,7 +308,7 @@ def test_an_engine_that_dies_tells_its_last_words(small, tmp_path):
 
 
 def test_a_peer_is_refused_to_a_benchmark_that_did_not_ask_for_the_peers(small, tmp_path):
-    bench = Bench(small, None, Path(sys.executable), None, 1, 1, tmp_path, tmp_path)
+    bench = Bench(small, None, Path(sys.executable), None, 1, 1, tmp_path)
     with pytest.raises(ValueError, match="needs"), bench.worker("fast-plaid"):
         pass
 

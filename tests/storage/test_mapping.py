@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from colbert_rag.storage.files import (
     sha256_of,
     write_array,
 )
-from colbert_rag.storage.mapping import map_array
+from colbert_rag.storage.mapping import let_go, map_array
 from colbert_rag.storage.records import FileRecord
 from colbert_rag.storage.system_errors import UnreadableError
 
@@ -28,6 +30,24 @@ def test_what_was_written_is_read_by_us_and_by_numpy(tmp_path, dtype, shape):
     for found in (mapped, np.load(tmp_path / "a.npy", allow_pickle=False)):
         assert found.dtype == array.dtype
         np.testing.assert_array_equal(found, array)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc says which pages are mapped")
+def test_pages_that_are_let_go_leave_the_process_and_come_back_as_they_were(tmp_path):
+    array = np.random.default_rng(0).integers(0, 200, (1 << 22, 2)).astype(np.uint8)
+    mapped = map_array(tmp_path, write_array(tmp_path / "a.npy", array), "uint8", (2,), 1 << 22)
+
+    def resident_kib():
+        maps = Path("/proc/self/smaps").read_text(encoding="utf-8").partition(f"{tmp_path / 'a.npy'}")[2]
+        return int(maps.partition("Rss:")[2].split()[0])
+
+    np.testing.assert_array_equal(mapped, array)
+    assert resident_kib() >= 8 << 10
+    let_go(mapped)
+    assert resident_kib() == 0
+    np.testing.assert_array_equal(mapped, array)
+    let_go(array)
+    np.testing.assert_array_equal(mapped, array)
 
 
 def test_mapped_arrays_are_read_only(stored):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from colbert_rag.codec.nearest import Vectors
 from colbert_rag.types import Float32Array
 
 __all__ = ["kmeans", "nearest"]
@@ -21,20 +22,20 @@ def nearest(points: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
     return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.int64, device=points.device)
 
 
-def kmeans(points: Float32Array, k: int, seed: int, device: torch.device) -> Float32Array:
+def kmeans(points: Vectors, k: int, seed: int, device: torch.device) -> Float32Array:
     """Centroids of unit length, ``(k, D) float32``.
 
     A cluster that becomes empty begins anew at a random point. A GPU sums in an order of its own, so that one seed need
     not give the same last digits twice.
 
     Args:
-        points: ``(S, D) float32``, unit rows, S at least ``k``; all of them lie on the device.
+        points: ``(S, D)``, unit rows, S at least ``k``; all of them lie on the device, as float32.
         k: Number of centroids.
         seed: Of the points that clusters begin at.
         device: Where.
     """
     rng = np.random.default_rng(seed)
-    rows = torch.from_numpy(np.ascontiguousarray(points)).to(device)
+    rows = torch.from_numpy(np.ascontiguousarray(points)).to(device, torch.float32)
     centroids = rows[torch.from_numpy(rng.choice(len(points), k, replace=False)).to(device)]
     for _ in range(_ITERATIONS):
         owners = nearest(rows, centroids)

@@ -16,6 +16,7 @@ from colbert_rag.codec.clustering import faiss_sees_gpu, spherical_kmeans
 from colbert_rag.codec.codec import Codec, EncodedTokens
 from colbert_rag.codec.device.clustering import kmeans, nearest
 from colbert_rag.codec.device.quantising import DeviceGrid, quantise
+from colbert_rag.codec.nearest import Vectors
 from colbert_rag.errors import DeviceError
 from colbert_rag.types import Float32Array
 
@@ -56,7 +57,7 @@ class DevicePacker:
         self._compared.add(kind)
         return is_new
 
-    def clustering(self, points: Float32Array, k: int, seed: int) -> Float32Array:
+    def clustering(self, points: Vectors, k: int, seed: int) -> Float32Array:
         """Through faiss where it sees a GPU, else in torch on the device."""
         if faiss_sees_gpu():
             return spherical_kmeans(points, k, seed)

@@ -30,7 +30,6 @@ class Bench:
         threads: Cores that every engine may use.
         rounds: How often the timed queries are repeated.
         folder: For indexes; removed when the benchmark is over.
-        kept: For the index of the large corpus, so that it is built once; removed when the run is over.
     """
 
     collection: Collection
@@ -40,12 +39,6 @@ class Bench:
     threads: int
     rounds: int
     folder: Path
-    kept: Path
-
-    @property
-    def large_index(self) -> Path:
-        """Where the index of the large corpus is, or will be."""
-        return self.kept / "large.index"
 
     @contextmanager
     def worker(self, engine: str, collection: Collection | None = None, index: Path | None = None) -> Iterator[Worker]:

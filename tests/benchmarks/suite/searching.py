@@ -83,8 +83,7 @@ def growth(bench: Bench) -> Iterator[Result]:
     with ExitStack() as stack:
         players = []
         for n_tokens in sorted({size for size in _SIZES if size < bench.large.n_tokens} | {bench.large.n_tokens}):
-            index = bench.large_index if n_tokens == bench.large.n_tokens else None
-            worker = stack.enter_context(bench.worker("ours", bench.large.first(n_tokens), index))
+            worker = stack.enter_context(bench.worker("ours", bench.large.first(n_tokens)))
             sizes = {TOKENS: n_tokens, **worker.build(bits=4), **bytes_per_token(worker)}
             setting = f"{n_tokens:,} token vectors"
             players.append(Player(worker, f"4 bits, without passages, {setting}", _GROWTH, _NO_PASSAGES, sizes=sizes))
