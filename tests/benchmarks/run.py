@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
 PICTURE = ROOT / "docs" / "growth.svg"
 PEERS = Path(__file__).with_name("peers.txt")
-LARGE_QUERIES = 50
+LARGE_QUERIES = 300
 
 for module in ("searching", "building", "starting", "reranking"):
     importlib.import_module(f"suite.{module}")

@@ -27,7 +27,8 @@ _GROWTH = (Bound(FOUND, least=0.9),)
 _SIZES = (1_000_000, 2_000_000, 5_000_000, 20_000_000, 50_000_000)
 _BATCH = 64
 _NO_PASSAGES = {"passages": 0}
-_MORE_CANDIDATES = 192
+# fewer and more than the default
+_CANDIDATES = (80, 192)
 
 
 def bytes_per_token(worker: Worker) -> dict[str, float]:
@@ -79,7 +80,7 @@ def peers(bench: Bench) -> Iterator[Result]:
 
 @benchmark("large corpus")
 def growth(bench: Bench) -> Iterator[Result]:
-    """The same queries on more and more documents, all sizes in turns; of the largest, with more candidates as well."""
+    """The same queries on more and more documents, all sizes in turns, with fewer and more candidates as well."""
     with ExitStack() as stack:
         players = []
         for n_tokens in sorted({size for size in _SIZES if size < bench.large.n_tokens} | {bench.large.n_tokens}):
@@ -87,7 +88,7 @@ def growth(bench: Bench) -> Iterator[Result]:
             sizes = {TOKENS: n_tokens, **worker.build(bits=4), **bytes_per_token(worker)}
             setting = f"{n_tokens:,} token vectors"
             players.append(Player(worker, f"4 bits, without passages, {setting}", _GROWTH, _NO_PASSAGES, sizes=sizes))
-        more = _NO_PASSAGES | {"n_candidates": _MORE_CANDIDATES}
-        setting = f"4 bits, without passages, {_MORE_CANDIDATES} candidates, {setting}"
-        players.append(Player(worker, setting, _GROWTH, more))
+            for n in _CANDIDATES:
+                chosen = _NO_PASSAGES | {"n_candidates": n}
+                players.append(Player(worker, f"4 bits, without passages, {n} candidates, {setting}", _GROWTH, chosen))
         yield from compare(players, bench.rounds)
