@@ -217,6 +217,11 @@ class Encoder:
         return (self._token_model or self._for_queries() or self._loaded()).dim
 
     @property
+    def device(self) -> str:
+        """Where documents are encoded: "cpu", "cuda:0"; loads the model."""
+        return self._loaded().device
+
+    @property
     def fingerprint(self) -> dict[str, JsonValue]:
         """What identifies the model and its settings; equal fingerprints give equal vectors, up to rounding.
 
