@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -11,6 +13,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import TypeAlias, TypeVar
 
+from colbert_rag.errors import IndexClosedError
 from colbert_rag.types import Document, Progress, TokenVectors
 
 __all__ = ["Encode", "Encoding", "Vectors", "never"]
@@ -128,9 +131,17 @@ class Encoding:
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             job.said.put(self._outcome(job))
-            # what was forked in there is this thread alone, and nobody waits for it
-            self._check_process()
+            self._end_in_child()
             del job
+
+    def _end_in_child(self) -> None:
+        """End a process that the encoder has forked: it is this thread alone, and nobody waits for its vectors."""
+        try:
+            self._check_process()
+        except IndexClosedError:
+            traceback.print_exc()
+            # in an ordinary exit torch waits for threads that the child does not have
+            os._exit(1)
 
     def _outcome(self, job: _Job) -> _Outcome:
         def tell(stage: str, done: int, total: int | None) -> None:
