@@ -18,7 +18,15 @@ from colbert_rag.errors import IndexExistsError, IndexNotFoundError, InvalidDocu
 from colbert_rag.explaining import explain
 from colbert_rag.ingest import write_session
 from colbert_rag.inspection import index_info
-from colbert_rag.models import NO_MODEL, check_dim, check_model_is_there, check_same_model, encoder_for, model_record
+from colbert_rag.models import (
+    NO_MODEL,
+    check_dim,
+    check_model_is_there,
+    check_same_model,
+    encoder_for,
+    is_elsewhere,
+    model_record,
+)
 from colbert_rag.search import Ranker
 from colbert_rag.search.device import check_device, ranker_for
 from colbert_rag.selection import CheckedFilter, Filter, checked_filter, selected_keys
@@ -354,6 +362,7 @@ class Index:
             replace=replace,
             replacing=replacing,
             packer=self._ranker.packer,
+            is_elsewhere=lambda: is_elsewhere(self.encoder),
         )
 
     def delete(self, ids: Iterable[str] | None = None, *, filter: Filter | None = None) -> int:

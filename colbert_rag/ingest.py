@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +31,7 @@ from colbert_rag.storage.leftovers import leftovers, remove_leftovers
 from colbert_rag.types import Document, Progress, TokenVectors
 from colbert_rag.validation import check_count, check_token_vectors
 
-__all__ = ["Encode", "WriteSession", "write_session"]
+__all__ = ["WriteSession", "write_session"]
 
 # plain vectors of one call that wait on disk for a codec: 1 GB at 128 dimensions
 _MOST_PLAIN_TOKENS = 4_000_000
@@ -40,8 +40,6 @@ _MOST_PLAIN_TOKENS = 4_000_000
 _STALE_FACTOR = 4
 # a write trains again where that takes no longer than a minute or so; a larger index waits for compact()
 _MOST_RETRAINED_TOKENS = 4_000_000
-
-Encode = Callable[[Sequence[Document]], Sequence[TokenVectors]]
 
 
 @contextmanager
@@ -93,6 +91,8 @@ class WriteSession:
         self._writer: SegmentWriter | None = None
         self._first_key: int | None = None
         self._left_as_they_are = KeySet()
+        # ids that wanted() has given out and write() has not got yet
+        self._awaited: set[str] = set()
         self.replaced: list[str] = []
         self._made: list[str] = []
 
@@ -120,26 +120,38 @@ class WriteSession:
             for name in self._made:
                 remove_folder(self._root / name)
 
-    def add(self, documents: Sequence[Document], encode: Encode, *, replace: bool) -> int:
-        """Add documents whose texts and metadata are checked already; returns how many were written.
+    def wanted(self, documents: Sequence[Document], *, replace: bool) -> list[Document]:
+        """Those of some documents that are to be encoded and then given to :meth:`write`, in this order.
+
+        Args:
+            documents: Their texts and metadata are checked already.
+            replace: Whether they replace what the index holds, of which what is the same is left as it is.
 
         Raises:
             DuplicateIdError: an id is in the index already (without ``replace``), or came before in this session.
-            InvalidVectorsError: the encoder or the caller gave unusable vectors.
         """
         stored = self._writing.find([document.id for document in documents])
-        self._check_ids(stored, replace=replace)
+        self._check_ids(documents, stored, replace=replace)
         wanted = self._unchanged_left_out(documents, stored) if replace else list(documents)
-        if not wanted:
-            return 0
-        tokens = encode(wanted)
-        check_count(tokens, wanted)
-        for document, vectors in zip(wanted, tokens, strict=True):
+        self._awaited.update(document.id for document in wanted)
+        return wanted
+
+    def write(self, documents: Sequence[Document], tokens: Sequence[TokenVectors], *, replace: bool) -> None:
+        """Write documents that :meth:`wanted` has given out.
+
+        Raises:
+            InvalidVectorsError: the encoder or the caller gave unusable vectors.
+        """
+        if not documents:
+            return
+        check_count(tokens, documents)
+        for document, vectors in zip(documents, tokens, strict=True):
             check_token_vectors(document, vectors, self._settings.dim)
+        ids = [document.id for document in documents]
         if replace:
-            self._writing.remove_documents(self._writing.find([document.id for document in wanted]))
-        self._append(wanted, [pool_tokens(vectors, self._settings.pool_factor) for vectors in tokens])
-        return len(wanted)
+            self._writing.remove_documents(self._writing.find(ids))
+        self._append(documents, [pool_tokens(vectors, self._settings.pool_factor) for vectors in tokens])
+        self._awaited.difference_update(ids)
 
     def _unchanged_left_out(self, documents: Sequence[Document], stored: Sequence[StoredDocument]) -> list[Document]:
         known = self._writing.documents([row.key for row in stored])
@@ -149,12 +161,12 @@ class WriteSession:
         self._left_as_they_are.update(row.key for row in stored if row.id not in changed)
         return wanted
 
-    def _check_ids(self, found: Sequence[StoredDocument], *, replace: bool) -> None:
+    def _check_ids(self, documents: Sequence[Document], stored: Sequence[StoredDocument], *, replace: bool) -> None:
         """Refuse documents that the index holds, or, where they replace what it holds, those that came before."""
-        if replace:
-            found = [row for row in found if self._came_before(row.key)]
+        found = [row.id for row in stored if not replace or self._came_before(row.key)]
+        found += [document.id for document in documents if document.id in self._awaited]
         if found:
-            names = ", ".join(repr(row.id) for row in found[:5]) + (" …" if len(found) > 5 else "")
+            names = ", ".join(map(repr, found[:5])) + (" …" if len(found) > 5 else "")
             why = "occur twice in this call" if replace else "are in the index already; upsert() replaces documents"
             msg = f"{self._root}: ids {names} {why}. Nothing was written."
             raise DuplicateIdError(msg)

@@ -11,7 +11,15 @@ from typing import cast
 from colbert_rag.errors import ColbertRagError, ModelMismatchError, ModelNotFoundError
 from colbert_rag.types import JsonValue, TextEncoder
 
-__all__ = ["NO_MODEL", "check_dim", "check_model_is_there", "check_same_model", "encoder_for", "model_record"]
+__all__ = [
+    "NO_MODEL",
+    "check_dim",
+    "check_model_is_there",
+    "check_same_model",
+    "encoder_for",
+    "is_elsewhere",
+    "model_record",
+]
 
 NO_MODEL: dict[str, JsonValue] = {"model": None}
 """What an index that takes vectors only remembers."""
@@ -66,6 +74,11 @@ def encoder_for(encoder: object | None, record: Mapping[str, JsonValue] | None =
             f"{err!s:.200}. {_PASS_IT}"
         )
         raise ModelNotFoundError(msg) from err
+
+
+def is_elsewhere(encoder: TextEncoder) -> bool:
+    """Whether documents are encoded on another device than the processor; an encoder that does not say so is on it."""
+    return str(getattr(encoder, "device", None) or "cpu").partition(":")[0] != "cpu"
 
 
 def check_dim(encoder: TextEncoder) -> int:

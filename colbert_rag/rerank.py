@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from colbert_rag.errors import InvalidDocumentError, InvalidVectorsError
-from colbert_rag.kernels import maxsim, token_similarities
+from colbert_rag.kernels import token_similarities
 from colbert_rag.models import encoder_for
-from colbert_rag.search import Workers, best_passages
+from colbert_rag.search import Ranker, Snapshot, Workers, best_passages, snapshot_in_memory
+from colbert_rag.search.device import check_device, ranker_for
 from colbert_rag.types import Document, Float32Array, Passage, SearchConfig, TextEncoder, TokenVectors
 from colbert_rag.validation import (
     check_count,
@@ -27,9 +28,6 @@ from colbert_rag.validation import (
 from colbert_rag.writing import encode_documents
 
 __all__ = ["EncodedTexts", "RankedText", "Reranker"]
-
-# a second thread is worth waking for a millisecond of work
-_TOKENS_PER_THREAD = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,50 +60,55 @@ class EncodedTexts:
 
     texts: tuple[str, ...]
     tokens: tuple[TokenVectors, ...]
-    _packed: NDArray[Any] = field(init=False, repr=False, compare=False)
-    _offsets: NDArray[np.int64] = field(init=False, repr=False, compare=False)
+    # what searches and devices know them by, as long as the texts are held
+    _snapshot: Snapshot = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_count(self.tokens, self.texts)
         if not self.tokens:
             return
         packed = np.concatenate([tokens.vectors for tokens in self.tokens])
+        if packed.dtype != np.float16:
+            packed = np.asarray(packed, np.float32)
         offsets = np.cumsum([0, *(len(tokens.vectors) for tokens in self.tokens)], dtype=np.int64)
         views = (
             TokenVectors(packed[begin:end], tokens.spans)
             for tokens, (begin, end) in zip(self.tokens, pairwise(offsets), strict=True)
         )
-        for name, value in (("_packed", packed), ("_offsets", offsets), ("tokens", tuple(views))):
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "tokens", tuple(views))
+        object.__setattr__(self, "_snapshot", snapshot_in_memory(packed, offsets))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # the vectors once, and in one array again
         return EncodedTexts, (self.texts, self.tokens)
 
-    def maxsim(self, query: Float32Array) -> Float32Array:
-        """MaxSim of a query, ``(Q, D) float32``, with every text: ``(N,) float32``. There must be a text.
+    def ranked(self, query: Float32Array, k: int, ranker: Ranker) -> list[tuple[int, float]]:
+        """Positions and MaxSim of the best ``k`` texts, best first; equal scores keep the order. There must be a text.
+
+        Args:
+            query: ``(Q, D) float32``.
+            k: At least 1.
+            ranker: What compares them.
 
         Raises:
             InvalidVectorsError: the texts were encoded with another number of dimensions.
+            DeviceError: a device that was named fails.
         """
-        if query.shape[1] != self._packed.shape[1]:
+        dim = self.tokens[0].vectors.shape[1]
+        if query.shape[1] != dim:
             msg = (
-                f"the texts were encoded with {self._packed.shape[1]} dimensions, the query with {query.shape[1]}. "
+                f"the texts were encoded with {dim} dimensions, the query with {query.shape[1]}. "
                 f"Encode both with one model."
             )
             raise InvalidVectorsError(msg)
-        scores = np.empty(len(self.texts), np.float32)
-
-        def score(part: slice) -> None:
-            scores[part] = maxsim(query, self._packed, self._offsets[part.start : part.stop + 1])
-
         # threads that outlived the call would be missing after a fork
         workers = Workers()
         try:
-            workers.spread(score, self._offsets[:-1], self._offsets[1:], _TOKENS_PER_THREAD)
+            [found] = ranker.rank(self._snapshot, [query], k, SearchConfig(), workers)
         finally:
             workers.close()
-        return scores
+        order = np.lexsort((found.keys, -found.scores))[:k]
+        return list(zip(found.keys[order].tolist(), found.scores[order].tolist(), strict=True))
 
 
 class Reranker:
@@ -113,10 +116,27 @@ class Reranker:
 
     Args:
         encoder: An encoder, a model's name or path, or None for the built-in model.
+        device: Where vectors are compared: "cpu"; "cuda", "cuda:1", or several GPUs such as "cuda:0,cuda:1"; "auto" for
+            a GPU where one can be used and the texts are long enough for it. The encoder has a device of its own.
+
+    Raises:
+        InvalidQueryError: none of these words.
+        DeviceError: a device is named that is not there.
+        MissingDependencyError: it is there, and Triton is not.
     """
 
-    def __init__(self, encoder: TextEncoder | str | None = None) -> None:
+    def __init__(self, encoder: TextEncoder | str | None = None, *, device: str = "auto") -> None:
+        self._ranker = ranker_for(check_device(device))
         self.encoder = encoder_for(encoder)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # nothing that lies on a device
+        return partial(Reranker, device=self._ranker.wanted), (self.encoder,)
+
+    @property
+    def device(self) -> str:
+        """Where vectors are compared: "cpu", "cuda:0", or several with commas between them."""
+        return self._ranker.device
 
     def encode(self, texts: Sequence[str | Document]) -> EncodedTexts:
         """Encode texts once, for many queries.
@@ -165,6 +185,7 @@ class Reranker:
         Raises:
             InvalidQueryError: the query, k, passages or passage_sentences is refused.
             InvalidDocumentError: a text is refused.
+            DeviceError: a device that was named fails.
         """
         check_queries([query])
         check_search_config(SearchConfig(passages=passages, passage_sentences=passage_sentences))
@@ -173,10 +194,9 @@ class Reranker:
         if not encoded.texts:
             return []
         (vectors,) = check_queries_encoded(self.encoder.encode_queries([query]), [query], self.encoder.dim)
-        scores = encoded.maxsim(vectors)
-        order = np.argsort(-scores, kind="stable")[:n]
+        found = encoded.ranked(vectors, min(n or len(encoded.texts), len(encoded.texts)), self._ranker)
         wanted = passages, passage_sentences
-        return [self._ranked(int(i), float(scores[i]), encoded, vectors, wanted) for i in order]
+        return [self._ranked(position, score, encoded, vectors, wanted) for position, score in found]
 
     @staticmethod
     def _ranked(

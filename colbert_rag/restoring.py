@@ -12,7 +12,7 @@ from colbert_rag.callers import caller_errors_raised, calling_progress
 from colbert_rag.codec import Codec
 from colbert_rag.errors import CorruptIndexError, IndexExistsError, StorageError
 from colbert_rag.index import Index
-from colbert_rag.models import NO_MODEL, check_model_is_there, check_same_model, encoder_for
+from colbert_rag.models import NO_MODEL, check_model_is_there, check_same_model, encoder_for, is_elsewhere
 from colbert_rag.search import column_shape, open_codec
 from colbert_rag.storage import Catalog, CodecRecord, FileRecord, Segment, SegmentRecord, create_catalog, index_folder
 from colbert_rag.storage.connection import is_in_doubt
@@ -277,7 +277,15 @@ class _Rescue:
         def encoded(chunk: Sequence[Document], progress: Progress) -> Sequence[TokenVectors]:
             return encode_documents(encoder, chunk, progress)
 
-        return write_documents(self._new, catalog, self._read(keys), encoded, self._progress, replace=False)
+        return write_documents(
+            self._new,
+            catalog,
+            self._read(keys),
+            encoded,
+            self._progress,
+            replace=False,
+            is_elsewhere=lambda: is_elsewhere(encoder),
+        )
 
     def _model(self, model: Mapping[str, JsonValue]) -> TextEncoder:
         if self._encoder is None:

@@ -322,7 +322,12 @@ class RestoreReport:
 
 @runtime_checkable
 class TextEncoder(Protocol):
-    """What an index asks of an encoder; ``colbert_rag.Encoder`` is ours."""
+    """What an index asks of an encoder; ``colbert_rag.Encoder`` is ours.
+
+    An encoder may have an attribute ``device`` beside this, "cuda:0" for example. If it says that documents are encoded
+    elsewhere than on the processor, those that come next in a call of ``add`` are encoded in a thread of that call,
+    while the ones before are written. It is still called once at a time.
+    """
 
     @property
     def dim(self) -> int:

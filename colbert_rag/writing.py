@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from colbert_rag.callers import caller_errors_raised, calling, calling_progress
 from colbert_rag.codec import Packer
 from colbert_rag.errors import DuplicateIdError, InvalidDocumentError
-from colbert_rag.ingest import Encode, write_session
+from colbert_rag.ingest import WriteSession, write_session
+from colbert_rag.overlapping import Encode, Encoding, never
 from colbert_rag.selection import CheckedFilter
 from colbert_rag.storage import Catalog
 from colbert_rag.types import Document, Progress, TextEncoder, TokenVectors
 from colbert_rag.validation import check_commit_every, check_documents, check_stream
 
-EncodeWithProgress = Callable[[Sequence[Document], Progress], Sequence[TokenVectors]]
-
 __all__ = ["batches_of", "chunks_of", "encode_documents", "write_documents"]
+
+T = TypeVar("T")
 
 # documents that are encoded and written together: bounds memory, and is enough for full batches
 _CHUNK_DOCUMENTS = 256
@@ -32,18 +35,20 @@ def write_documents(
     root: Path,
     catalog: Catalog,
     documents: Iterable[Document],
-    encode: EncodeWithProgress,
+    encode: Encode,
     progress: Progress,
     *,
     commit_every: int | None = None,
     replace: bool,
     replacing: CheckedFilter | None = None,
     packer: Packer | None = None,
+    is_elsewhere: Callable[[], bool] = never,
 ) -> int:
     """Write documents in one transaction, or in one for each ``commit_every``; returns how many were written.
 
     What ``replacing`` chooses is deleted first, in the same transaction. ``packer`` trains and compresses; None for the
-    processor.
+    processor. Where ``is_elsewhere`` says that encoding leaves the processor to others, the next chunk of a transaction
+    is encoded while one is written.
 
     Raises:
         InvalidDocumentError: a document is refused.
@@ -56,25 +61,35 @@ def write_documents(
     total = len(documents) if isinstance(documents, Sequence) else None
     tell = calling_progress(progress)
     tokens = _TokenCount(tell, None if total is None else sum(map(_characters, documents)))
-    vectors_of = _guarded_encode(lambda chunk: encode(chunk, tokens.of(chunk)))
+    encoding = Encoding(encode, partial(_called, is_elsewhere), catalog.check_process)
     written = seen = committed = 0
-    with caller_errors_raised(), _saying_what_stands(lambda: committed):
+    with caller_errors_raised(), _saying_what_stands(lambda: committed), closing(encoding):
         batches = batches_of(_guarded_stream(documents), commit_every)
         # without documents there is still something to delete
         for batch in batches if replacing is None else chain([next(batches, iter(()))], batches):
-            with write_session(root, catalog, tell, packer) as session:
+            with write_session(root, catalog, tell, packer) as session, encoding.at_rest():
                 if replacing is not None:
                     session.delete_matching(replacing)
-                for chunk in chunks_of(batch):
-                    check_documents(chunk)
+                for chunk, wanted, vectors in encoding.each(_wanted(session, batch, replace=replace)):
                     tokens.begin(chunk)
-                    written += session.add(chunk, vectors_of, replace=replace)
+                    # under no name, which would hold them while the next are encoded
+                    session.write(wanted, _called(partial(vectors, tokens.of(wanted))), replace=replace)
+                    written += len(wanted)
                     tokens.end()
                     seen += len(chunk)
                     tell("index", seen, total)
                 session.finish()
             committed = seen
     return written
+
+
+def _wanted(
+    session: WriteSession, batch: Iterable[Document], *, replace: bool
+) -> Iterator[tuple[list[Document], list[Document]]]:
+    """Chunks of a transaction that may be written, and the documents of each that are to be."""
+    for chunk in chunks_of(batch):
+        check_documents(chunk)
+        yield chunk, session.wanted(chunk, replace=replace)
 
 
 @contextmanager
@@ -106,19 +121,16 @@ def _moved(tokens: TokenVectors, offset: int) -> TokenVectors:
     return TokenVectors(tokens.vectors, np.maximum(np.asarray(tokens.spans, np.int32) - np.int32(offset), 0))
 
 
-def _guarded_encode(encode: Encode) -> Encode:
-    def guarded(documents: Sequence[Document]) -> Sequence[TokenVectors]:
-        with calling():
-            return encode(documents)
-
-    return guarded
+def _called(code: Callable[[], T]) -> T:
+    """What the caller's code returns."""
+    with calling():
+        return code()
 
 
 def _guarded_stream(documents: Iterable[Document]) -> Iterator[Document]:
     iterator = iter(documents)
     while True:
-        with calling():
-            found = list(islice(iterator, 1))
+        found = _called(lambda: list(islice(iterator, 1)))
         if not found:
             return
         yield found[0]

@@ -20,7 +20,8 @@ LAYERS = {
     2: {"encoder", "search", "testing"},
     3: {
         *("index", "rerank", "models", "callers"),
-        *("writing", "ingest", "merging", "inspection", "verifying", "backup", "restoring", "attempts"),
+        *("writing", "overlapping", "ingest", "merging"),
+        *("inspection", "verifying", "backup", "restoring", "attempts"),
         *("asking", "coalescing", "selection", "answers", "rankings", "evidence", "context", "explaining"),
     },
     4: {"cli", "readers", "report", "evaluation", "significance", "training", "demo", "__main__"},

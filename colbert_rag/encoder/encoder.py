@@ -19,6 +19,7 @@ from colbert_rag.encoder.naming import load_named, named_or_live
 from colbert_rag.encoder.precision import Precision
 from colbert_rag.encoder.query_cache import QueryCache
 from colbert_rag.encoder.query_tokens import query_labels
+from colbert_rag.encoder.replicas import replicas, shared
 from colbert_rag.encoder.settings import EncoderSettings, check_texts
 from colbert_rag.encoder.token_model import Encoded, Task, TokenModel
 from colbert_rag.encoder.tokenise import IdArray
@@ -55,7 +56,8 @@ class Encoder:
     Args:
         model: A hub name, a folder, the ``.safetensors`` file of a delta (``colbert_rag.encoder.delta``), or a loaded
             ``MultiVectorEncoder``; None for the built-in model.
-        device: ``"cpu"``, ``"cuda"``, ...; None for the best there is.
+        device: ``"cpu"``, ``"cuda"``, ...; None for the best there is. Of several, such as ``"cuda:0,cuda:1"``, each
+            has a copy of the model, and they share documents; queries are encoded on the first.
         dim: Leading dimensions that are kept, vectors normalised again: for models trained that way,
             and for the built-in model, whose dimensions are ordered by weight.
         document_length: Tokens of a window, at most the model's context, which is the default. A longer
@@ -112,6 +114,7 @@ class Encoder:
             self._settings = replace(self._settings, revision=CURRENT)
         self._load_lock = threading.Lock()
         self._token_model: TokenModel | None = None
+        self._replicas: list[TokenModel] = []
         self._query_model: QueryModel | None = None
         self._fingerprint: dict[str, JsonValue] | None = None
         self._cache = QueryCache(CACHED_QUERIES)
@@ -217,6 +220,11 @@ class Encoder:
         return (self._token_model or self._for_queries() or self._loaded()).dim
 
     @property
+    def device(self) -> str:
+        """Where documents are encoded: "cpu", "cuda:0", or several with commas between them; loads the model."""
+        return ",".join([self._loaded().device, *self._settings.other_devices])
+
+    @property
     def fingerprint(self) -> dict[str, JsonValue]:
         """What identifies the model and its settings; equal fingerprints give equal vectors, up to rounding.
 
@@ -252,6 +260,7 @@ class Encoder:
             InvalidDocumentError: a text is not a string of characters.
             ModelNotFoundError: the model cannot be found.
             ModelUnsupportedError: the model cannot be used.
+            DeviceError: one of several devices is not there.
         """
         check_texts(texts, "document", InvalidDocumentError)
         if not texts:
@@ -260,7 +269,8 @@ class Encoder:
         documents = model.tokenise(texts, "document")
         overlap = self._settings.window_overlap
         pieces = [split(tokens, self._window(model), overlap) for tokens in documents]
-        encoded = iter(self._run(model, [piece.ids for parts in pieces for piece in parts], "document", progress))
+        ids = [piece.ids for parts in pieces for piece in parts]
+        encoded = iter(self._run(self._loaded_everywhere(), ids, "document", progress))
         return [
             assemble(tokens, parts, list(islice(encoded, len(parts))))
             for tokens, parts in zip(documents, pieces, strict=True)
@@ -317,22 +327,28 @@ class Encoder:
         vectors = dict(zip(short, model.encode_query_texts(short), strict=True))
         # a query of skiplist tokens alone keeps them, as a document does
         rest = [text for text in texts if text not in vectors or not len(vectors[text])]
-        encoded = self._run(model, [ids[text] for text in rest], "query", None)
+        encoded = self._run([model], [ids[text] for text in rest], "query", None)
         for text, (rows, is_kept) in zip(rest, encoded, strict=True):
             vectors[text] = rows[is_kept] if is_kept.any() else rows
         return vectors
 
-    def _run(self, model: TokenModel, ids: list[IdArray], task: Task, progress: Progress | None) -> list[Encoded]:
+    def _run(
+        self, models: Sequence[TokenModel], ids: list[IdArray], task: Task, progress: Progress | None
+    ) -> list[Encoded]:
         """Encode sequences of token ids in batches of like length; results in the order given."""
         encoded: dict[int, Encoded] = {}
         total, done = sum(map(len, ids)), 0
-        budget = self._settings.batch_tokens or (CPU_BATCH_TOKENS if model.is_on_cpu else BATCH_TOKENS)
-        for batch in plan_batches([len(sequence) for sequence in ids], budget):
-            results = run_with_backoff([ids[i] for i in batch], lambda part: model.encode_ids(part, task))
-            encoded.update(zip(batch, results, strict=True))
-            done += sum(len(ids[i]) for i in batch)
-            if progress is not None:
-                progress("encode", done, total)
+        budget = self._settings.batch_tokens or (CPU_BATCH_TOKENS if models[0].is_on_cpu else BATCH_TOKENS)
+
+        def encode(model: TokenModel, batch: list[int]) -> list[Encoded]:
+            return run_with_backoff([ids[i] for i in batch], lambda part: model.encode_ids(part, task))
+
+        with shared(encode, models, plan_batches([len(sequence) for sequence in ids], budget)) as found:
+            for batch, results in found:
+                encoded.update(zip(batch, results, strict=True))
+                done += sum(len(ids[i]) for i in batch)
+                if progress is not None:
+                    progress("encode", done, total)
         return [encoded[i] for i in range(len(ids))]
 
     def _window(self, model: TokenModel | QueryModel) -> int:
@@ -361,6 +377,14 @@ class Encoder:
                     self._token_model = self._load()
         return self._token_model
 
+    def _loaded_everywhere(self) -> list[TokenModel]:
+        """The model on each of the devices."""
+        first, settings = self._loaded(), self._settings
+        with self._load_lock:
+            if not self._replicas:
+                self._replicas = replicas(first, settings.other_devices, settings.dim, settings.precision)
+        return self._replicas
+
     def _load(self) -> TokenModel:
         model = TokenModel(self._load_model(), self._settings.dim, self._settings.precision)
         self._check_lengths(model.context)
@@ -380,7 +404,7 @@ class Encoder:
             )
 
     def _load_model(self) -> MultiVectorEncoder:
-        settings = self._settings
+        settings = replace(self._settings, device=self._settings.first_device)
         if self._live is None:
             return load_named(self.name, settings, self._token)
         return self._live if settings.device is None else self._live.to(settings.device)

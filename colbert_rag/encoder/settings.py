@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -10,6 +11,8 @@ from colbert_rag.encoder.precision import PRECISIONS, Precision
 from colbert_rag.errors import InvalidDocumentError, InvalidQueryError, ModelUnsupportedError
 
 __all__ = ["EncoderSettings", "check_least", "check_texts", "checked_dim"]
+
+_GPU = re.compile(r"cuda:\d{1,3}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +35,28 @@ class EncoderSettings:
             if getattr(self, name) is not None:
                 check_least(name, getattr(self, name), least)
         check_least("window_overlap", self.window_overlap, 0)
+        _check_device(self.device)
         if self.precision not in PRECISIONS:
             raise ModelUnsupportedError(f"precision must be one of {', '.join(PRECISIONS)}, found {self.precision!r}.")
+
+    @property
+    def first_device(self) -> str | None:
+        """The only device, or the first of several; None for the best there is."""
+        return None if self.device is None else str(self.device).split(",")[0]
+
+    @property
+    def other_devices(self) -> tuple[str, ...]:
+        """Those behind the first."""
+        return tuple(str(self.device).split(",")[1:])
+
+
+def _check_device(device: str | None) -> None:
+    # what a single name may be is torch's to say
+    if "," in str(device):
+        names = str(device).split(",")
+        if len(set(names)) < len(names) or not all(map(_GPU.fullmatch, names)):
+            msg = f'device={device!r} is not possible: several are named such as "cuda:0,cuda:1", each once.'
+            raise ModelUnsupportedError(msg)
 
 
 def check_least(name: str, value: object, least: int) -> None:

@@ -64,6 +64,11 @@ class TokenModel:
         return self._model
 
     @property
+    def device(self) -> str:
+        """Where it runs: "cpu", "cuda:0"."""
+        return str(self._model.device)
+
+    @property
     def is_on_cpu(self) -> bool:
         """Whether the model runs on the CPU."""
         return self._model.device.type == "cpu"

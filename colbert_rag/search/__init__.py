@@ -13,6 +13,7 @@ from colbert_rag.search.snapshot import (
     narrowed,
     open_codec,
     open_snapshot,
+    snapshot_in_memory,
     view_of,
 )
 from colbert_rag.search.workers import Workers
@@ -35,6 +36,7 @@ __all__ = [
     "passages_of_all",
     "rank",
     "reciprocal_rank_fusion",
+    "snapshot_in_memory",
     "view_of",
     "weighted_fusion",
     "word_passages",

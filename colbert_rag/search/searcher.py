@@ -32,6 +32,8 @@ __all__ = ["Ranking", "rank", "rank_all"]
 
 # a token that is scored exactly, or a centroid, costs many times as much as one that is scanned
 _TOKENS_PER_THREAD = 20_000
+# of plain vectors, as a reranking has them: a second thread is worth waking for a millisecond of work
+_PLAIN_TOKENS_PER_THREAD = 10_000
 # of candidates; with more it takes longer to score them in one thread than to wait for others, which score the
 # centroids once more
 _MANY_TOKENS = 80_000
@@ -174,7 +176,7 @@ def _score_plain(view: SegmentView, query: Float32Array, workers: Workers) -> tu
             documents = slice(positions[run.start], positions[run.stop - 1] + 2)
             scores[run] = maxsim(query, view.segment.columns["vectors"], offsets[documents])
 
-    workers.spread(score, *view.bounds, _TOKENS_PER_THREAD)
+    workers.spread(score, *view.bounds, _PLAIN_TOKENS_PER_THREAD)
     return positions, scores
 
 

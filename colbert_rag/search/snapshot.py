@@ -17,7 +17,17 @@ from colbert_rag.kernels.layout import SEGMENT
 from colbert_rag.storage import CatalogState, CodecRecord, IndexSettings, Segment
 from colbert_rag.storage.mapping import check_recorded, map_array
 
-__all__ = ["Described", "SegmentView", "Snapshot", "column_shape", "narrowed", "open_codec", "open_snapshot", "view_of"]
+__all__ = [
+    "Described",
+    "SegmentView",
+    "Snapshot",
+    "column_shape",
+    "narrowed",
+    "open_codec",
+    "open_snapshot",
+    "snapshot_in_memory",
+    "view_of",
+]
 
 _FILES = {"centroids": "centroids.npy", "rotation": "rotation.npy"}
 # elements of centroids of unit length, and rows of a rotation, up to rounding
@@ -73,7 +83,6 @@ class Snapshot:
     """A commit: its number, its codec (None while the index is exact), its segments."""
 
     commits: int
-    settings: IndexSettings
     codec: Codec | None
     codec_record: CodecRecord | None
     views: tuple[SegmentView, ...]
@@ -131,7 +140,12 @@ def open_snapshot(root: Path, state: CatalogState, tombstones: list[int], previo
     for n, segment in enumerate(new):
         _check_apart(root, segment, kept + new[:n])
     views = tuple(view_of(segment, deleted) for segment in kept + new)
-    return Snapshot(state.commits, state.settings, codec, state.codec, views)
+    return Snapshot(state.commits, codec, state.codec, views)
+
+
+def snapshot_in_memory(vectors: NDArray[Any], offsets: NDArray[np.int64]) -> Snapshot:
+    """Plain vectors of no index as a commit of one segment; see :meth:`Segment.in_memory`."""
+    return Snapshot(0, None, None, (SegmentView(Segment.in_memory(vectors, offsets), None),))
 
 
 def _check_apart(root: Path, segment: Segment, others: Sequence[Segment]) -> None:

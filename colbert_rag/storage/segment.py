@@ -121,7 +121,7 @@ class SegmentWriter:
 
 @dataclass(frozen=True)
 class Segment:
-    """A mapped segment.
+    """A mapped segment, or one that is in memory alone.
 
     Attributes:
         record: What the catalog knows of it.
@@ -178,6 +178,27 @@ class Segment:
         check_recorded(folder, record.files.values())
         segment._check(folder, k)
         return segment
+
+    @classmethod
+    def in_memory(cls, vectors: NDArray[np.floating[Any]], offsets: NDArray[np.int64]) -> Segment:
+        """Plain vectors that no folder holds, without spans; document ``n`` has the key ``n``.
+
+        Args:
+            vectors: ``(T, D) float16`` or ``float32``.
+            offsets: ``(N + 1,) int64``, rising from 0 to T.
+        """
+        n = len(offsets) - 1
+        record = SegmentRecord(
+            name=fresh_name("segment"),
+            codec=None,
+            n_documents=n,
+            n_tokens=len(vectors),
+            n_escapes=0,
+            posting_bytes=None,
+            files={},
+        )
+        spans = np.zeros(0, np.uint8), np.zeros(0, np.int64), np.zeros((0, 2), np.int32)
+        return cls(record, np.arange(n, dtype=np.int64), offsets, {"vectors": vectors}, None, *spans)
 
     def _check(self, folder: Path, k: int) -> None:
         """Kernels do not check bounds, so every number that they index with is checked here."""

@@ -52,7 +52,7 @@ class ColBERTReranker(BaseDocumentCompressor):
     @classmethod
     def _one_encoder_for_all_calls(cls, encoder: Any) -> Any:
         check_encoder(encoder)
-        return Reranker(encoder).encoder
+        return Reranker(encoder, device="cpu").encoder
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
@@ -71,7 +71,8 @@ class ColBERTReranker(BaseDocumentCompressor):
         """
         check_whole(documents)
         texts = [document.page_content for document in documents]
-        ranked = Reranker(self.encoder).rerank(
+        # for one query and the documents of one retrieval nothing is worth moving
+        ranked = Reranker(self.encoder, device="cpu").rerank(
             query, texts, self.top_n, passages=self._n_passages(), passage_sentences=self.passage_sentences
         )
         found = [Found(documents[r.position], r.relevance, r.passages) for r in ranked]

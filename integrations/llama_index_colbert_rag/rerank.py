@@ -87,7 +87,8 @@ class ColBERTRerank(BaseNodePostprocessor):
         }
         super().__init__(**fields, callback_manager=callback_manager or CallbackManager())
         self._given = encoder
-        self._encoder = Reranker(Encoder(model, device=device) if encoder is None else encoder).encoder
+        chosen = Encoder(model, device=device) if encoder is None else encoder
+        self._encoder = Reranker(chosen, device="cpu").encoder
 
     @classmethod
     def class_name(cls) -> str:
@@ -126,7 +127,8 @@ class ColBERTRerank(BaseNodePostprocessor):
         contents = [content_of(node.node) for node in nodes]
         with_text = [n for n, (_, text) in enumerate(contents) if text.strip()]
         documents = [Document(str(n), contents[n][1], heading=contents[n][0]) for n in with_text]
-        order = Reranker(self._encoder).rerank(
+        # for one query and the nodes of one retrieval nothing is worth moving
+        order = Reranker(self._encoder, device="cpu").rerank(
             query, documents, self.top_n, passages=self.passages, passage_sentences=self.passage_sentences
         )
         ranked: list[NodeWithScore] = [

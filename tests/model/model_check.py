@@ -246,7 +246,8 @@ def write_and_die(path, documents, stage, *, compacts):
     try:
         index = Index.open(path, ENCODER)
         with write_session(path, index._catalog, die) as session:
-            session.add(documents, encode, replace=True)
+            wanted = session.wanted(documents, replace=True)
+            session.write(wanted, encode(wanted), replace=True)
             die("added")
             session.compact() if compacts else session.finish()
             die()

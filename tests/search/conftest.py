@@ -11,11 +11,10 @@ import pytest
 
 from colbert_rag.codec import Codec, train_codec
 from colbert_rag.search import SegmentView, Snapshot, Workers, column_shape, view_of
-from colbert_rag.storage import IndexSettings, Segment, SegmentWriter
+from colbert_rag.storage import Segment, SegmentWriter
 from colbert_rag.storage.lists import build_lists
 
 DIM = 32
-SETTINGS = IndexSettings(dim=DIM, bits=4, exact_tokens=0, probe_tokens=0, seed=0, model={})
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def snapshot_of(tmp_path: Path) -> SnapshotOf:
     ) -> Snapshot:
         cuts = [corpus.n_documents * n // n_segments for n in range(n_segments + 1)]
         views = [view(corpus.part(a, b), a + 1, codec, lists, deleted) for a, b in pairwise(cuts)]
-        return Snapshot(1, SETTINGS, codec, None, tuple(views))
+        return Snapshot(1, codec, None, tuple(views))
 
     return snapshot_of
 

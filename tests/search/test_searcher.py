@@ -156,6 +156,7 @@ def test_all_documents_that_tie_at_the_cut_are_kept(
 
 def test_threads_change_no_bit_of_a_result(snapshot_of, corpus, codec, queries, workers, monkeypatch):
     monkeypatch.setattr("colbert_rag.search.searcher._TOKENS_PER_THREAD", 100)
+    monkeypatch.setattr("colbert_rag.search.searcher._PLAIN_TOKENS_PER_THREAD", 100)
     monkeypatch.setattr("colbert_rag.search.searcher._MANY_TOKENS", 0)
     monkeypatch.setattr("colbert_rag.search.searcher._MANY_PER_CENTROID", 0)
     from colbert_rag.search import Workers
@@ -174,9 +175,8 @@ def test_threads_change_no_bit_of_a_result(snapshot_of, corpus, codec, queries, 
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_an_empty_snapshot_gives_an_empty_ranking(codec, queries, workers, snapshot_of, corpus, compressed):
-    filled = snapshot_of(corpus)
-    empty = Snapshot(0, filled.settings, codec if compressed else None, None, ())
+def test_an_empty_snapshot_gives_an_empty_ranking(codec, queries, workers, compressed):
+    empty = Snapshot(0, codec if compressed else None, None, ())
     ranking = rank(empty, queries[0], 5, DEFAULT, workers)
     assert isinstance(ranking, Ranking)
     assert len(ranking.keys) == len(ranking.scores) == 0

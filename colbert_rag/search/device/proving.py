@@ -42,10 +42,11 @@ class _Bounds(NamedTuple):
     ends: NDArray[np.int64]
 
 
-def kind_of(codec: Codec | None) -> tuple[Any, ...]:
+def kind_of(part: Part, codec: Codec | None) -> tuple[Any, ...]:
     """What decides which machine code a search needs: vectors of one kind are proved once."""
     if codec is None:
-        return ("plain",)
+        vectors = part.columns["vectors"]
+        return (vectors.dtype, vectors.shape[1])
     return (codec.bits, codec.dim, codec.id_dtype.name, codec.on_trellis)
 
 

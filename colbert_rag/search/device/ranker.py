@@ -95,7 +95,7 @@ class DeviceRanker:
                 raise err
             msg = (
                 f'{self.device}: searching there failed ({type(err).__name__}: {err}). Take device="cpu", or "auto", '
-                "which falls back to it; where memory ran out, fewer bits or a pool_factor need less."
+                "which falls back to it; where memory ran out, fewer texts or bits or a pool_factor need less."
             )
             raise DeviceError(msg) from err
         _log.warning("%s: searches run on the processor from now on. %s: %s", self.device, type(err).__name__, err)
@@ -151,7 +151,7 @@ class DeviceRanker:
         """Compare each device with the processor once for each kind of vectors."""
         segments, codec = {view.segment.record.name: view.segment for view in snapshot.views}, snapshot.codec
         for part in parts:
-            kind = (str(part.card), *kind_of(codec))
+            kind = (str(part.card), *kind_of(part, codec))
             if kind not in self._proved:
                 with part.card.active():
                     resident = None if codec is None else self._residents.codec(part.card, codec)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import TypeAlias
 
 import numpy as np
@@ -108,11 +109,12 @@ def coded(batch: Batch, resident: ResidentCodec) -> CodedQuery:
 
 
 def plain_scorer(batch: Batch) -> Scorer:
-    """Scores parts that hold plain vectors."""
-    parts = query_parts(batch.rows, torch.float16)
+    """Scores parts that hold plain vectors, of float16 or float32."""
+    parts_for = cache(partial(query_parts, batch.rows))
 
     def score(part: Part, documents: Documents, out: torch.Tensor) -> None:
-        dense_scores(parts, part.columns["vectors"], documents, batch.blocks_per_query, out)
+        vectors = part.columns["vectors"]
+        dense_scores(parts_for(vectors.dtype), vectors, documents, batch.blocks_per_query, out)
 
     return score
 

@@ -47,7 +47,7 @@ def test_segments_stay_from_commit_to_commit_and_go_with_their_map(snapshot_of, 
     second = snapshot_of(corpus.part(0, 9), deleted=[3])
     # a commit with the second segment of the one before
     views = (first.views[1], *second.views)
-    commit = type(first)(2, first.settings, None, None, views)
+    commit = type(first)(2, None, None, views)
     parts = residents.follow(commit)
     assert parts[0] is before[1]
     assert len(residents._parts) == 3
@@ -97,7 +97,7 @@ def test_a_device_takes_no_more_than_its_room_and_the_host_has_the_rest(snapshot
 def test_what_had_no_room_is_tried_again_when_there_is_some(snapshot_of, corpus):
     first, second = snapshot_of(corpus.part(0, 20)), snapshot_of(corpus.part(20, 40))
     residents = Residents([card(1_600 * 20)])
-    both = type(first)(1, first.settings, None, None, first.views + second.views)
+    both = type(first)(1, None, None, first.views + second.views)
     parts = held(residents.follow(both))
     assert residents.left_on_host(both) is not None
     del both, first
