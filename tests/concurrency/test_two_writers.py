@@ -74,7 +74,8 @@ def held(fast_folder):
             Index.open(fast_folder / "index", ENCODER) as index,
             write_session(index.path, index._catalog, lambda *_: None) as session,
         ):
-            session.add([Document("b", "text")], encode, replace=False)
+            wanted = session.wanted([Document("b", "text")], replace=False)
+            session.write(wanted, encode(wanted), replace=False)
             os.write(said, b"x")
             signal.pause()
 
