@@ -519,13 +519,14 @@ class Index:
         """Rank documents for queries that were encoded elsewhere.
 
         Args:
-            queries: A list of ``(Q, D) float32`` arrays, unit rows.
+            queries: A list of ``(Q, D) float32`` arrays, rows of unit length, or of lengths that are their weights in
+                MaxSim and 1 in the mean of a query.
             k: As in :meth:`search`.
             filter: As in :meth:`search`.
             config: As in :meth:`search`.
 
         Raises:
-            InvalidQueryError: vectors are refused: shape, type, not finite, not of unit length.
+            InvalidQueryError: vectors are refused: shape, type, not finite, length.
         """
         return self._asking.vectors(queries, Terms.of(k, "maxsim", filter, config))
 

@@ -172,7 +172,8 @@ class QueryToken:
 
     Attributes:
         label: What it stands for; empty where the encoder has no ``query_tokens``.
-        similarity: Cosine with the token of the document that is most like it: its part of MaxSim.
+        similarity: Cosine with the token of the document that is most like it, times the length of the query's vector
+            where a model weighs its tokens so: its part of MaxSim.
         match: That token of the document; the first of equals.
     """
 
@@ -341,7 +342,10 @@ class TextEncoder(Protocol):
         """Encode documents of any length, each into one ``TokenVectors``, in order."""
 
     def encode_queries(self, texts: Sequence[str]) -> list[Float32Array]:
-        """Encode queries, each into ``(Q, D) float32`` rows of unit length, in order."""
+        """Encode queries, each into ``(Q, D) float32`` rows, in order.
+
+        Rows have unit length, or lengths that are the weights of their tokens in MaxSim, 1 in the mean of a query.
+        """
 
 
 DocumentStream: TypeAlias = Iterator[tuple[Document, TokenVectors]]

@@ -1,4 +1,4 @@
-"""The built-in model: all-MiniLM-L6-v2 with our projection to 128 dimensions."""
+"""The built-in model: all-MiniLM-L6-v2 with our projection to 128 dimensions, and weights for the tokens of queries."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colbert_rag.encoder.loading import Checkpoint, without_progress_bars
+from colbert_rag.encoder.minilm.weights import load_direction
 from colbert_rag.errors import ModelNotFoundError, ModelUnsupportedError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ __all__ = [
     "CURRENT",
     "FIRST",
     "PROJECTIONS",
+    "UNWEIGHTED",
     "Projection",
     "backbone_folder",
     "load_backbone",
@@ -52,20 +54,27 @@ class Projection:
     Attributes:
         path: Of its projection.
         weights_sha256: Of all weights together, as a fingerprint has it.
+        query_weights: Path of what weighs the tokens of queries; None where all count alike.
     """
 
     path: Path
     weights_sha256: str
+    query_weights: Path | None = None
 
 
 _FOLDER = Path(__file__).parent / "minilm"
-FIRST, CURRENT = "1", "2"
+FIRST, UNWEIGHTED, CURRENT = "1", "2", "3"
 PROJECTIONS = {
     FIRST: Projection(
         _FOLDER / "projection.safetensors", "53520170439ddd1a02a6f75167d1ccea77a5542c701b83d9d89953572a7520a0"
     ),
-    CURRENT: Projection(
+    UNWEIGHTED: Projection(
         _FOLDER / "projection-2.safetensors", "b7bd0c31dfcf993615a04e0f59f922659d1de0fe8023a37ef03b3900986c7c6a"
+    ),
+    CURRENT: Projection(
+        _FOLDER / "projection-2.safetensors",
+        "94f006d5ccaab630be04a372c5cc45bb310888eb026316376b741d7ca4cc2bc2",
+        _FOLDER / "query-weights-3.safetensors",
     ),
 }
 
@@ -77,7 +86,7 @@ def load_builtin(
 
     Args:
         device: Where it runs; None for the best there is.
-        revision: Which projection it has.
+        revision: Which projection and which weights it has.
         local_files_only: Whether the hub must not be asked.
 
     Raises:
@@ -90,7 +99,8 @@ def load_builtin(
     from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
     from torch.nn import Identity, Module
 
-    weight = load_file(projection_of(revision).path)["weight"]
+    chosen = projection_of(revision)
+    weight = load_file(chosen.path)["weight"]
     projection = Dense(
         in_features=weight.shape[1],
         out_features=weight.shape[0],
@@ -105,6 +115,11 @@ def load_builtin(
         MultiVectorMask(skiplist_words=list(string.punctuation)),
         Normalize(module_input_name="token_embeddings"),
     ]
+    if chosen.query_weights is not None:
+        # only here: importing the module imports torch
+        from colbert_rag.encoder.minilm.weighting import QueryWeighting
+
+        modules.append(QueryWeighting.along(load_direction(chosen.query_weights)))
     return MultiVectorEncoder(modules=modules, device=device)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colbert_rag.encoder.adapting import as_late_interaction, load_whole
-from colbert_rag.encoder.builtin import BUILTIN, load_builtin
+from colbert_rag.encoder.builtin import BUILTIN, UNWEIGHTED, load_builtin
 from colbert_rag.encoder.fingerprint import weights_digest
 from colbert_rag.encoder.loading import Checkpoint, is_delta, load_checkpoint, located, text_transformer
 from colbert_rag.encoder.low_rank import add_low_rank
@@ -210,7 +210,7 @@ def _load_base(delta: _Delta, name: str, device: str | None, local_files_only: b
     checkpoint = Checkpoint(name, local_files_only=local_files_only)
     if not delta.base.is_plain:
         if name == BUILTIN:
-            return load_builtin(device, local_files_only=local_files_only)
+            return load_builtin(device, revision=UNWEIGHTED, local_files_only=local_files_only)
         return load_checkpoint(checkpoint, device)
     transformer, prompts = load_whole(checkpoint)
     # the projection follows the backbone

@@ -70,7 +70,7 @@ class Encoder:
         precision: "float32", "bfloat16", or "auto", which encodes documents in bfloat16 on a device that computes
             faster in it. Queries are always encoded in the precision of the model's weights.
         trust_remote_code: Whether code that comes with the checkpoint may run.
-        revision: Branch, tag or commit on the hub; of the built-in model "1" or "2", the default.
+        revision: Branch, tag or commit on the hub; of the built-in model "1", "2" or "3", the default.
         local_files_only: Whether the hub must not be asked.
         token: Access token for the hub; not pickled.
 
@@ -277,7 +277,9 @@ class Encoder:
         ]
 
     def encode_queries(self, texts: Sequence[str]) -> list[Float32Array]:
-        """Encode queries, each into ``(Q, D) float32`` rows of unit length, in order; read-only.
+        """Encode queries, each into ``(Q, D) float32`` rows, in order; read-only.
+
+        The length of a row is the weight of its token: 1 with most models, 1 in the mean with the built-in one.
 
         Raises:
             InvalidQueryError: a text is not a string of characters, or longer than the model's context.

@@ -53,6 +53,7 @@ class TokenModel:
         self._n_embeddings = table_size(self._transformer)
         self._pad_id = _pad_id(model)
         self._has_token_types = self._check_tokeniser()
+        self._weighs_queries = _weighs_queries(model)
         self.context = _context(self._transformer)
         full = model.get_embedding_dimension()
         assert full is not None
@@ -121,8 +122,8 @@ class TokenModel:
             task: Chooses the skiplist.
 
         Returns:
-            For each sequence the unit vectors ``(T, D)``, ``float16`` for documents and ``float32`` for
-            queries, and which of its tokens the model keeps ``(T,) bool``.
+            For each sequence the vectors ``(T, D)``, ``float16`` for documents and ``float32`` for queries, of unit
+            length unless the model weighs the tokens of queries, and which of its tokens the model keeps ``(T,) bool``.
         """
         import torch
 
@@ -131,7 +132,7 @@ class TokenModel:
         half = torch.autocast(device.type, torch.bfloat16, enabled=is_half)
         with self._lock, torch.inference_mode(), half:
             output = self._model.eval()(self._features(batch), task=task)
-            vectors = self._finish(output["token_embeddings"])
+            vectors = self._finish(output["token_embeddings"], task)
             vectors = vectors.half() if task == "document" else vectors
             rows, masks = vectors.cpu().numpy(), output["attention_mask"].bool().cpu().numpy()
         # copies: a view would keep the padded batch in memory
@@ -147,13 +148,16 @@ class TokenModel:
                 vectors = self._model.encode_query(
                     list(texts[start : start + QUERY_BATCH]), batch_size=QUERY_BATCH, show_progress_bar=False
                 )
-                results += [self._finish(rows).cpu().numpy() for rows in vectors]
+                results += [self._finish(rows, "query").cpu().numpy() for rows in vectors]
         return results
 
-    def _finish(self, vectors: torch.Tensor) -> torch.Tensor:
+    def _finish(self, vectors: torch.Tensor, task: Task) -> torch.Tensor:
         from torch.nn.functional import normalize
 
-        return normalize(vectors[..., : self.dim].float(), dim=-1)
+        kept = normalize(vectors[..., : self.dim].float(), dim=-1)
+        if task == "query" and self._weighs_queries:
+            kept *= vectors.float().norm(dim=-1, keepdim=True)
+        return kept
 
     def _features(self, batch: Sequence[IdArray]) -> dict[str, Any]:
         import torch
@@ -191,6 +195,13 @@ def _pad_id(model: MultiVectorEncoder) -> int:
             'its tokens as "pad_token" in tokenizer_config.json, or load the model, set tokenizer.pad_token, save it.'
         )
     return int(pad_id)
+
+
+def _weighs_queries(model: MultiVectorEncoder) -> bool:
+    """Whether the lengths of a query's vectors are meant; those of a model that merely does not normalise are not."""
+    from colbert_rag.encoder.minilm.weighting import QueryWeighting
+
+    return any(isinstance(module, QueryWeighting) for module in model)
 
 
 def _check_keeps_tokens(model: MultiVectorEncoder) -> None:

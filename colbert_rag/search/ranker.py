@@ -36,7 +36,7 @@ class Ranker(Protocol):
 
         Args:
             snapshot: One commit.
-            queries: ``(Q, D) float32`` each, unit rows.
+            queries: ``(Q, D) float32`` each, rows of mean length 1.
             k: At least 1.
             config: How hard to try.
             workers: Threads to spread over.

@@ -88,7 +88,7 @@ def rank_all(
 
     Args:
         snapshot: One commit.
-        queries: ``(Q, D) float32`` each, unit rows.
+        queries: ``(Q, D) float32`` each, rows of mean length 1.
         k: At least 1; more than there are documents gives all of them.
         config: How hard to try.
         workers: Threads to spread over.

@@ -25,7 +25,7 @@ from colbert_rag.training.pairs import Pair
 from colbert_rag.training.passages import group_texts
 from colbert_rag.types import Float16Array, Float32Array
 
-__all__ = ["Question", "discriminating_axes", "main", "match_moment", "second_moment"]
+__all__ = ["Question", "discriminating_axes", "encode_source", "main", "match_moment", "second_moment"]
 
 # of a source, so that none outweighs the others' in time or in noise
 _MOST_QUESTIONS = 1_500
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     vectors, matches = np.zeros((model.dim, model.dim)), []
     for source in SOURCES:
         own = [pair for pair in dict.fromkeys(pairs_of_source(given.pairs, source, given.seed)) if pair in kept]
-        questions, documents = _encoded(model, own, given.seed)
+        questions, documents = encode_source(model, own, given.seed)
         vectors += second_moment(documents)
         matches.append(match_moment(questions, documents, first))
         print(f"{source.name}: {len(questions):,} questions, {len(documents):,} documents", file=sys.stderr)
@@ -126,7 +126,7 @@ def discriminating_axes(
     return principal_axes(vectors / np.trace(vectors) + weight * together / np.linalg.norm(together, "nuc"), dim)
 
 
-def _encoded(model: TokenModel, pairs: Sequence[Pair], seed: int) -> tuple[list[Question], list[Float16Array]]:
+def encode_source(model: TokenModel, pairs: Sequence[Pair], seed: int) -> tuple[list[Question], list[Float16Array]]:
     """Questions drawn from the pairs of one source, and all its documents."""
     passage_of = group_texts(pairs)
     texts = list(dict.fromkeys(pair.positive for pair in pairs))

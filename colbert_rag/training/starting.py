@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from colbert_rag.encoder.adapting import project
-from colbert_rag.encoder.builtin import BUILTIN, load_builtin
+from colbert_rag.encoder.builtin import BUILTIN, UNWEIGHTED, load_builtin
 from colbert_rag.encoder.delta import BaseModel, base_digest, projections, save_delta
 from colbert_rag.encoder.loading import Checkpoint, is_late_interaction, load_checkpoint, located, without_progress_bars
 from colbert_rag.errors import InvalidTrainingError
@@ -146,7 +146,8 @@ def _load(
     progress: Progress | None,
 ) -> MultiVectorEncoder:
     if checkpoint.name == BUILTIN:
-        return load_builtin(settings.device)
+        # the weights are of the vectors that they were learned from; a trained model has others
+        return load_builtin(settings.device, revision=UNWEIGHTED)
     if is_plain:
         return project(checkpoint, texts, settings.dim, device=settings.device, progress=progress)
     return load_checkpoint(checkpoint, settings.device)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from colbert_rag.errors import InvalidQueryError, InvalidVectorsError
-from colbert_rag.types import Document, TokenVectors
+from colbert_rag.types import Document, Float32Array, TokenVectors
 
 __all__ = ["check_count", "check_queries_encoded", "check_query_vectors", "check_token_vectors", "check_vector_list"]
 
@@ -30,7 +30,7 @@ def check_token_vectors(document: Document, tokens: object, dim: int) -> None:
     except ValueError as err:
         msg = f"document {document.id!r}: the vectors or the spans are no array: {err}. Nothing was written."
         raise InvalidVectorsError(msg) from err
-    problem = _vectors_problem(vectors, dim)
+    problem = _vectors_problem(vectors, dim, _not_unit)
     if problem is None and (spans.shape != (len(vectors), 2) or spans.dtype.kind not in "iu"):
         problem = f"spans must be integers of shape ({len(vectors)}, 2), found {spans.dtype} {spans.shape}"
     if problem is None and ((spans[:, 0] > spans[:, 1]).any() or spans.min() < 0 or spans.max() > len(document.text)):
@@ -42,21 +42,36 @@ def check_token_vectors(document: Document, tokens: object, dim: int) -> None:
         raise InvalidVectorsError(msg)
 
 
-def _vectors_problem(vectors: Any, dim: int) -> str | None:
+def _vectors_problem(vectors: Any, dim: int, lengths_problem: Callable[[Float32Array], str | None]) -> str | None:
     if vectors.ndim != 2 or vectors.shape[1] != dim or not len(vectors):
         return f"vectors must have the shape (T, {dim}) with T >= 1, found {vectors.shape}"
     if vectors.dtype not in (np.float16, np.float32, np.float64):
         return f"vectors must be float16 or float32, found {vectors.dtype}"
-    differences = np.abs(np.linalg.norm(np.asarray(vectors, np.float32), axis=1) - 1)
-    # no comparison holds for what is not finite
-    if (differences <= _NORM_TOLERANCE).all():
+    # no comparison holds for what is not finite, so its length is refused, too
+    problem = lengths_problem(np.linalg.norm(np.asarray(vectors, np.float32), axis=1))
+    if problem is None or np.isfinite(vectors).all():
+        return problem
+    row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
+    return f"vector {row} is not finite"
+
+
+def _not_unit(lengths: Float32Array) -> str | None:
+    worst = int(np.abs(lengths - 1).argmax())
+    if abs(lengths[worst] - 1) <= _NORM_TOLERANCE:
         return None
-    if not np.isfinite(vectors).all():
-        row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
-        return f"vector {row} is not finite"
-    worst = int(differences.argmax())
-    length = np.linalg.norm(vectors[worst].astype(np.float32))
-    return f"vector {worst} has length {length:.4f}, vectors must have unit length; normalise them"
+    return f"vector {worst} has length {lengths[worst]:.4f}, vectors must have unit length; normalise them"
+
+
+def _no_weights(lengths: Float32Array) -> str | None:
+    """A query's vector may be as long as its token weighs: MaxSim is still at most the number of vectors."""
+    mean = lengths.mean()
+    if not lengths.all():
+        problem = f"vector {int(lengths.argmin())} has length 0.0000"
+    elif not abs(mean - 1) <= _NORM_TOLERANCE:
+        problem = f"the vectors have length {mean:.4f} in the mean"
+    else:
+        return None
+    return f"{problem}; they must have unit length, or lengths above 0 whose mean is 1; normalise them"
 
 
 def check_count(vectors: Sequence[object], texts: Sequence[object]) -> None:
@@ -86,14 +101,14 @@ def check_query_vectors(query: Any, dim: int) -> Any:
     """A query's vectors as ``(Q, D) float32``.
 
     Raises:
-        InvalidQueryError: wrong shape or type, not finite, not of unit length.
+        InvalidQueryError: wrong shape or type, not finite, of a length that no weight has.
     """
     try:
         vectors = np.asarray(query)
     except ValueError as err:
         msg = f"query: the vectors are no array of the shape (Q, {dim}): {err}."
         raise InvalidQueryError(msg) from err
-    problem = _vectors_problem(vectors, dim)
+    problem = _vectors_problem(vectors, dim, _no_weights)
     if problem:
         msg = f"query: {problem.replace('(T,', '(Q,').replace('T >= 1', 'Q >= 1')}."
         raise InvalidQueryError(msg)

@@ -103,15 +103,47 @@ def test_vectors_equal_the_projected_token_vectors_of_the_backbone(builtin, weig
     from transformers import AutoModel, AutoTokenizer
 
     text = "Late interaction keeps one vector per token"
+    unweighted = Encoder(revision=module.UNWEIGHTED)
     backbone = AutoModel.from_pretrained(weights_folder).eval()
     with torch.inference_mode():
         inputs = AutoTokenizer.from_pretrained(weights_folder)(text, return_tensors="pt")
         hidden = backbone(**inputs).last_hidden_state[0]
     projected = hidden @ load_file(module.projection_of(module.CURRENT).path)["weight"].T
     expected = (projected / projected.norm(dim=-1, keepdim=True)).numpy()
-    np.testing.assert_allclose(builtin.encode_queries([text])[0], expected, atol=1e-4)
+    np.testing.assert_allclose(unweighted.encode_queries([text])[0], expected, atol=1e-4)
     [document] = builtin.encode_documents([text])
     np.testing.assert_allclose(document.vectors.astype(np.float32), expected, atol=1e-3)
+
+
+def test_weights_stretch_the_vectors_of_queries_and_nothing_else(builtin):
+    texts, unweighted = ["How long is the notice period?", "a"], Encoder(revision=module.UNWEIGHTED)
+    for stretched, unit in zip(builtin.encode_queries(texts), unweighted.encode_queries(texts), strict=True):
+        lengths = np.linalg.norm(stretched, axis=1, keepdims=True)
+        assert lengths.mean() == pytest.approx(1, abs=1e-5)
+        assert lengths.min() < 0.8
+        assert lengths.max() > 1.2
+        np.testing.assert_allclose(stretched / lengths, unit, atol=1e-6)
+    for one, other in zip(builtin.encode_documents(texts), unweighted.encode_documents(texts), strict=True):
+        np.testing.assert_array_equal(one.vectors, other.vectors)
+
+
+def test_relevance_is_one_for_the_query_itself(builtin, tmp_path):
+    with Index.create(tmp_path / "index", builtin) as index:
+        index.add([Document("a", "How long is the notice period")])
+        [hit] = index.search("How long is the notice period")
+        tokens = index.explain("How long is the notice period")[0].query_tokens
+    assert hit.relevance == pytest.approx(1, abs=0.01)
+    assert sum(token.similarity for token in tokens) == pytest.approx(hit.score, abs=0.01)
+
+
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_weights_are_of_all_dimensions_whichever_are_kept(builtin, device):
+    few = Encoder(dim=64, device=device)
+    [kept], [whole] = (
+        few.encode_queries(["How long is the notice?"]),
+        builtin.encode_queries(["How long is the notice?"]),
+    )
+    np.testing.assert_allclose(np.linalg.norm(kept, axis=1), np.linalg.norm(whole, axis=1), atol=1e-5)
 
 
 @pytest.mark.parametrize("revision", module.PROJECTIONS)
@@ -151,7 +183,7 @@ def test_index_of_the_first_revision_is_opened_with_it(builtin, tmp_path):
         with Index.open(path, named) as index:
             assert [hit.id for hit in index.search("how long is the notice?")] == ["a"]
     with (
-        pytest.raises(ModelMismatchError, match=r"encoder: 'builtin' of revision '2'.*weights_sha256"),
+        pytest.raises(ModelMismatchError, match=r"encoder: 'builtin' of revision '3'.*weights_sha256"),
         Index.open(path, builtin) as index,
     ):
         index.search("how long is the notice?")
@@ -159,5 +191,5 @@ def test_index_of_the_first_revision_is_opened_with_it(builtin, tmp_path):
 
 @pytest.mark.parametrize("encode", [Encoder.encode_queries, Encoder.encode_documents])
 def test_revision_that_is_not_known_is_refused(encode):
-    with pytest.raises(ModelNotFoundError, match="has the revisions 1, 2; '9' is none of them"):
+    with pytest.raises(ModelNotFoundError, match="has the revisions 1, 2, 3; '9' is none of them"):
         encode(Encoder.from_fingerprint({"model": "builtin", "revision": "9"}), ["text"])

@@ -73,6 +73,12 @@ class TestQueryVectors:
         assert found.flags.c_contiguous
         np.testing.assert_array_equal(found, UNITS)
 
+    def test_lengths_may_be_weights_of_mean_one(self):
+        weighted = UNITS * np.array([[0.25], [2], [0.75]], np.float32)
+        np.testing.assert_array_equal(validation.check_query_vectors(weighted, 4), weighted)
+        with pytest.raises(InvalidVectorsError, match="must have unit length"):
+            validation.check_token_vectors(DOCUMENT, TokenVectors(weighted, SPANS), 4)
+
     @pytest.mark.parametrize(
         ("vectors", "words"),
         [
@@ -82,7 +88,8 @@ class TestQueryVectors:
             ("query", "found ()"),
             (UNITS.astype(int), "must be float16 or float32, found int64"),
             (UNITS * np.nan, "vector 0 is not finite"),
-            (UNITS * 2, "vector 0 has length 2.0000"),
+            (UNITS * 2, "the vectors have length 2.0000 in the mean; they must have unit length"),
+            (UNITS * np.array([[2], [0], [1]]), "vector 1 has length 0.0000"),
         ],
     )
     def test_unusable_query_vectors_are_refused(self, vectors, words):

@@ -15,6 +15,7 @@ import numpy as np
 from colbert_rag.encoder.batching import plan_batches
 from colbert_rag.encoder.builtin import CURRENT, backbone_folder, projection_of
 from colbert_rag.encoder.minilm.bert import Bert
+from colbert_rag.encoder.minilm.weights import load_direction, token_weights
 from colbert_rag.encoder.query_tokens import labels_of
 from colbert_rag.encoder.settings import checked_dim
 from colbert_rag.encoder.tokenise import IdArray, Tokeniser, Tokens
@@ -36,7 +37,7 @@ class QueryModel:
 
     Args:
         dim: Leading dimensions that are kept; None for all of them.
-        revision: Which projection it has.
+        revision: Which projection and which weights it has.
         local_files_only: Whether the hub must not be asked.
 
     Raises:
@@ -52,6 +53,8 @@ class QueryModel:
         folder = backbone_folder(local_files_only=local_files_only)
         self._revision = projection_of(revision)
         self._projection = load_file(self._revision.path)["weight"]
+        weights = self._revision.query_weights
+        self._direction = None if weights is None else load_direction(weights)
         self.dim = checked_dim(dim, len(self._projection))
         self._backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokeniser = Tokeniser(self._backend)
@@ -72,7 +75,10 @@ class QueryModel:
         return labels_of(text, tokens.spans, [str(self._backend.id_to_token(n)) for n in tokens.ids.tolist()])
 
     def encode_ids(self, queries: Sequence[IdArray]) -> list[Float32Array]:
-        """Encode sequences of token ids, each at most ``context`` long: ``(Q, D) float32``, rows of unit length."""
+        """Encode sequences of token ids, each at most ``context`` long: ``(Q, D) float32``.
+
+        A row is as long as its token weighs, 1 in the mean of a query.
+        """
         batches = list(_of_one_length(queries))
         encoded: dict[int, Float32Array] = {}
         # one query is done before a thread has begun
@@ -84,10 +90,15 @@ class QueryModel:
         return [encoded[n] for n in range(len(queries))]
 
     def _encode(self, batch: Sequence[IdArray]) -> Float32Array:
-        hidden = self._bert(np.stack(batch))
-        vectors = token_similarities(hidden.reshape(-1, hidden.shape[-1]), self._projection[: self.dim]).T
-        unit = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-        return np.ascontiguousarray(unit).reshape(*hidden.shape[:-1], -1)
+        ids = np.stack(batch)
+        hidden = self._bert(ids)
+        vectors = np.ascontiguousarray(token_similarities(hidden.reshape(-1, hidden.shape[-1]), self._projection).T)
+        vectors = vectors.reshape(*ids.shape, -1)
+        kept = _unit(vectors[..., : self.dim])
+        if self._direction is None:
+            return kept
+        # of all dimensions, however many are kept
+        return kept * token_weights(_unit(vectors), self._direction)[..., None]
 
     def describe(self) -> dict[str, JsonValue]:
         """What ``fingerprint.describe`` says of the model of ``load_builtin``."""
@@ -100,6 +111,11 @@ class QueryModel:
             "query_length": None,
             "query_expansion": None,
         }
+
+
+def _unit(vectors: Float32Array) -> Float32Array:
+    unit: Float32Array = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return unit
 
 
 def _of_one_length(queries: Sequence[IdArray]) -> Iterator[list[int]]:
