@@ -33,7 +33,7 @@ index = ColBERTIndex.from_documents(
     read_stories({"bamboo-cutter-moon-child", "enchanted-wreath", "jelly-fish-and-monkey"}), transformations=[]
 )
 # node_postprocessors=[EvidenceContext(max_tokens=300)] is the same for engines and retrievers of your own
-engine = index.as_query_engine(llm=llm, similarity_top_k=2, context_tokens=300)
+engine = index.as_query_engine(llm=llm, similarity_top_k=2, context_tokens=280)
 
 for question in QUESTIONS:
     answer = engine.query(question)
