@@ -39,10 +39,12 @@ def alignment_table(explanation: Explanation, prefix: str) -> str:
     words = [(n, token) for n, token in rows if is_word(token)]
     others = [(n, token) for n, token in rows if not is_word(token)]
     targets = {n: f"{prefix}-m{m}" for m, mark in enumerate(marks_of(explanation.query_tokens)) for n in mark.tokens}
-    body = _table(words, targets, prefix)
+    # a cosine ends at 1, one that the model weighs does not
+    longest = max([1.0, *(token.similarity for _, token in rows)])
+    body = _table(words, targets, prefix, longest)
     if others:
         summary = f"Tokens that stand for no word of the question ({len(others)}): {_total(others):.2f}"
-        body += f"<details><summary>{summary}</summary>{_table(others, targets, prefix)}</details>"
+        body += f"<details><summary>{summary}</summary>{_table(others, targets, prefix, longest)}</details>"
     return f"{body}<p class=sum>Sum of all similarities (MaxSim): <b>{_total(rows):.2f}</b></p>"
 
 
@@ -55,14 +57,15 @@ def _total(tokens: Sequence[tuple[int, QueryToken]]) -> float:
     return sum(token.similarity for _, token in tokens)
 
 
-def _table(tokens: Sequence[tuple[int, QueryToken]], targets: dict[int, str], prefix: str) -> str:
-    rows = "".join(_row(token, n, targets.get(n), prefix) for n, token in tokens)
+def _table(tokens: Sequence[tuple[int, QueryToken]], targets: dict[int, str], prefix: str, longest: float) -> str:
+    rows = "".join(_row(token, n, targets.get(n), prefix, longest) for n, token in tokens)
     return f"<table>{_HEAD}<tbody>{rows}</tbody></table>"
 
 
-def _row(token: QueryToken, n: int, target: str | None, prefix: str) -> str:
+def _row(token: QueryToken, n: int, target: str | None, prefix: str, longest: float) -> str:
     name = f"<bdi>{escaped(name_of(token, n))}</bdi>"
-    shade = f"<meter aria-hidden=true max=1 value={max(0.0, token.similarity):.3f}></meter> {token.similarity:.2f}"
+    length = max(0.0, token.similarity)
+    shade = f"<meter aria-hidden=true max={longest:.3f} value={length:.3f}></meter> {token.similarity:.2f}"
     if target is None:
         found, place = "<i>no text: a special token or the heading</i>", ""
     else:

@@ -48,6 +48,20 @@ def test_tokens_of_no_word_are_folded_away_and_counted_in_the_sum(explained, rea
 def test_a_negative_similarity_is_written_and_has_an_empty_bar(explained):
     explanation = explained(TEXT)
     token = replace(explanation.query_tokens[1], similarity=-0.25)
-    assert "<meter aria-hidden=true max=1 value=0.000></meter> -0.25" in alignment_table(
+    assert "<meter aria-hidden=true max=1.000 value=0.000></meter> -0.25" in alignment_table(
         Explanation(explanation.hit, (token,)), "d1"
     )
+
+
+def test_the_bar_of_a_weighted_similarity_above_1_is_the_longest(explained):
+    explanation = explained(TEXT)
+    heavy = tuple(replace(token, similarity=2 * token.similarity) for token in explanation.query_tokens)
+    bars = re.findall(r"max=([\d.]+) value=([\d.]+)", alignment_table(Explanation(explanation.hit, heavy), "d1"))
+    longest = max(token.similarity for token in heavy)
+    assert longest > 1
+    assert {most for most, _ in bars} == {f"{longest:.3f}"}
+    assert max(float(length) for _, length in bars) == longest
+
+
+def test_bars_of_cosines_end_at_1(explained):
+    assert set(re.findall(r"max=([\d.]+)", alignment_table(explained(TEXT), "d1"))) == {"1.000"}
