@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -64,6 +65,25 @@ def assert_same_ranking(found: list[tuple[str, float]], expected: list[tuple[str
     assert [score for _, score in found] == pytest.approx([score for _, score in expected], abs=tolerance)
     clear = [n for n in range(len(expected)) if sum(abs(s - expected[n][1]) <= tolerance for _, s in expected) == 1]
     assert [found[n][0] for n in clear] == [expected[n][0] for n in clear]
+
+
+def test_a_reader_that_has_searched_does_not_go_on_with_an_index_that_was_made_anew(
+    tmp_path: Path, encoder: HashEncoder
+):
+    def build(word: str) -> None:
+        shutil.rmtree(tmp_path / "x", ignore_errors=True)
+        with Index.create(tmp_path / "x", encoder) as index:
+            index.add([Document(word, f"{word} river")])
+
+    build("old")
+    for read_only in (True, False):
+        with Index.open(tmp_path / "x", encoder, read_only=read_only) as reader:
+            assert [hit.id for hit in reader.search("river")] == ["old"]
+            build("new")
+            for call in (lambda: reader.search("river"), lambda: len(reader), lambda: reader.get("old")):
+                with pytest.raises(IndexClosedError, match="another index lies here now"):
+                    call()
+        build("old")
 
 
 class TestSearch:

@@ -30,7 +30,7 @@ from colbert_rag.errors import (
 )
 from colbert_rag.storage.access import CATALOG, CatalogFiles, may_write
 from colbert_rag.storage.connection import CatalogConnection, check_format, connect, sqlite_errors
-from colbert_rag.storage.forking import Identity, rests_at_forks
+from colbert_rag.storage.forking import Identity, is_at, rests_at_forks
 from colbert_rag.storage.full_text_record import check_full_text_record
 from colbert_rag.storage.guards import check_files, check_pages, check_schema
 from colbert_rag.storage.reading import Reading
@@ -344,8 +344,12 @@ class Catalog:
     def _take(self) -> CatalogConnection:
         self.check_usable()
         with self._guard:
-            if self._idle:
-                return self._idle.pop()
+            idle = self._idle.pop() if self._idle else None
+        if idle is not None:
+            if is_at(self.folder / CATALOG, self._identity):
+                return idle
+            # SQLite would go on reading the file that was deleted; opening says what lies there now
+            idle.close()
         connection = connect(self.folder, write=False, timeout_s=self.lock_timeout_s, expected=self._identity)
         if self._identity is None and connection.use is not None:
             self._identity = connection.use.identity

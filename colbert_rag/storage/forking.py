@@ -17,7 +17,7 @@ from typing import Protocol, TypeAlias
 
 from colbert_rag.errors import IndexClosedError
 
-__all__ = ["Identity", "Resting", "Use", "enter", "is_in_use", "leave", "rests_at_forks", "using"]
+__all__ = ["Identity", "Resting", "Use", "enter", "is_at", "is_in_use", "leave", "rests_at_forks", "using"]
 
 Identity: TypeAlias = tuple[int, int]
 """Device and inode of a file."""
@@ -67,6 +67,17 @@ def enter(path: Path) -> Use:
     number = id(use)
     _in_use[number] = weakref.ref(use, lambda _: _in_use.pop(number, None))
     return use
+
+
+def is_at(path: Path, identity: Identity | None) -> bool:
+    """Whether a file lies under a path; where that cannot be looked at, no other is known to."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return identity == (status.st_dev, status.st_ino)
 
 
 def _uses() -> list[Use]:

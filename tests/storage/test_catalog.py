@@ -17,6 +17,7 @@ from colbert_rag.errors import (
     CorruptIndexError,
     IndexClosedError,
     IndexLockedError,
+    IndexNotFoundError,
     ReadOnlyIndexError,
     StorageError,
 )
@@ -357,6 +358,18 @@ def test_another_catalog_in_its_place_is_refused_and_never_mixed_with_the_one_th
             pass
         with pytest.raises(IndexClosedError, match="another index lies here now"), catalog.writing():
             pass
+
+
+def test_a_connection_at_rest_does_not_go_on_with_a_catalog_that_is_gone_or_replaced(folder, catalog):
+    with catalog.reading():
+        pass
+    shutil.copytree(folder, folder.with_name("other"))
+    shutil.rmtree(folder)
+    with pytest.raises(IndexNotFoundError, match="no index here"), catalog.reading():
+        pass
+    folder.with_name("other").rename(folder)
+    with pytest.raises(IndexClosedError, match="another index lies here now"), catalog.reading():
+        pass
 
 
 def test_a_write_that_failed_holds_no_lock_though_somebody_keeps_a_cursor_of_it(folder, catalog):
