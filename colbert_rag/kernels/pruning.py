@@ -122,17 +122,34 @@ def _promising(table: Any, n_query: int, segments: Any, effort: Any, work: Any, 
 
 
 @nb.njit
-def _candidates(table: Any, n_query: int, segments: Any, no_ids: Any, effort: Any, work: Any, ends: Any) -> Any:
-    """Positions of the documents with the best approximate scores of all segments, and whether all lists are sound."""
-    wanted, begin = effort[1], 0
+def _left(table: Any, n_query: int, segments: Any, effort: Any, work: Any, ends: Any) -> Any:
+    """Positions of the documents that are scored by all of their centroids, and whether all lists are sound."""
     promising, is_probed = _promising(table, n_query, segments, effort, work, ends)
-    positions, scores = numbers(0), np.empty(0, np.uint32)
+    positions, begin = numbers(0), 0
     for s in range(segments.size):
         if ends[s] < 0:
             return positions, False
-        here = promising[begin : ends[s]] if is_probed[s] else _live(segments[s])
+        positions = joined(positions, promising[begin : ends[s]] if is_probed[s] else _live(segments[s]))
         begin = ends[s]
-        approximate = _approximated(segments[s], table, no_ids, here)
+        ends[s] = positions.size
+    return positions, True
+
+
+@nb.njit
+def _candidates(asked: Any, n_query: int, codec: Any, index: Any, effort: Any, work: Any, ends: Any) -> Any:
+    """Positions of the documents with the best approximate scores of all segments, and whether all lists are sound."""
+    (centroids, _, reach), (segments, no_ids), (_, wanted) = codec, index, effort
+    left, is_sound = _left(asked[3], n_query, segments, effort, work, ends)
+    if not is_sound:
+        return left, False
+    # as behind a narrow filter: then many of the centroids that count are far from the query
+    if _n_tokens(segments, left, ends) <= centroids.shape[0]:
+        complete(asked, centroids, reach, segments, no_ids, left, ends)
+    positions, scores, begin = numbers(0), np.empty(0, np.uint32), 0
+    for s in range(segments.size):
+        here = left[begin : ends[s]]
+        begin = ends[s]
+        approximate = _approximated(segments[s], asked[3], no_ids, here)
         kept = keep_best(approximate, wanted)
         positions, scores = joined(positions, taken(here, kept)), joined(scores, taken(approximate, kept))
         ends[s] = positions.size
@@ -193,10 +210,10 @@ def _refined(asked: Any, query: Any, codec: Any, slacks: Any, sizes: Any, index:
     *(
         t.Tuple((_INT64, t.Array(t.float32, 1, "C")))(
             *(read(t.float32, 2), read(t.int16, 1), read(t.float32, 1), read(t.int64, 1)),
-            *(read(t.float32, 2), read(t.float32, 2), t.int64, t.int64),
+            *(read(t.float32, 2), read(t.float32, 2), t.int64, read(t.int64, 1)),
             *(read(t.int16, 2), read(t.float32, 1), read(t.float32, 1)),
             *(SEGMENTS, ids),
-            *(t.float32, t.int64, t.int64, t.int64, t.int64, t.int64, t.uint8, t.uint8),
+            *(read(t.float32, 1), t.int64, t.int64, t.int64, t.int64, t.int64, t.uint8, t.uint8),
             *(written(t.uint32, 1), written(t.uint32, 1), written(t.int64, 2), written(t.bool_, 1)),
         )
         for ids in _NO_IDS
@@ -210,13 +227,13 @@ def pruned(
     centroids: Any,
     directions: Any,
     group_size: int,
-    n_opened: int,
+    n_opened: Any,
     byte_levels: Any,
     scales: Any,
     norms: Any,
     segments: Any,
     no_ids: Any,
-    reach: float,
+    reach: Any,
     n_probe: int,
     wanted: int,
     most_tokens: int,
@@ -233,7 +250,7 @@ def pruned(
 
     The best ``wanted`` by centroid ids, and those that tie with the last, are the candidates; of these the best
     ``finalists`` by their codes with ``rough_slack``, and those that tie with the last, are scored with ``slack``.
-    Until then centroids of groups that are not opened count as ``reach`` below the best.
+    Until then centroids of groups that are not opened count as ``reach`` below the best, unless few documents are left.
 
     Args:
         rotated: Rows of all queries, ``(T, D) float32``.
@@ -243,13 +260,13 @@ def pruned(
         centroids: ``(K, D) float32``.
         directions: ``(G, D) float32``: of groups of centroids that follow one another; none where these are no groups.
         group_size: Centroids of each group but the last.
-        n_opened: Groups that are looked at for each query token, see ``reference.opened_groups``.
+        n_opened: ``(G,) int64``: groups that are looked at for each token of a query, see ``reference.opened_groups``.
         byte_levels: As in ``residual_scores``.
         scales: The same.
         norms: The same.
         segments: ``(S,)`` of ``SEGMENT``.
         no_ids: An array of the type of centroid ids.
-        reach: See ``reference.score_table``.
+        reach: ``(G,) float32``, see ``reference.score_table``.
         n_probe: Lists opened for each query token.
         wanted: Documents, at least 1, as ``finalists`` and ``k``.
         most_tokens: Where the candidates of a query have so many or more, they are its result.
@@ -272,17 +289,17 @@ def pruned(
     found, scores_of_found, begin = numbers(0), np.empty(0, np.float32), 0
     for g in range(query_ends.size):
         end = query_ends[g]
-        asked = tables(rotated[begin:end], centroids, (directions, group_size, n_opened), reach)
+        asked = tables(rotated[begin:end], centroids, (directions, group_size, n_opened[g]), reach[g])
+        codec, index = (centroids, levels, reach[g]), (segments, no_ids)
         effort, work = (n_probe, wanted), (seen, totals)
-        positions, is_sound = _candidates(asked[3], end - begin, segments, no_ids, effort, work, ends[g])
+        positions, is_sound = _candidates(asked, end - begin, codec, index, effort, work, ends[g])
         if not is_sound:
             return found, scores_of_found
         is_scored[g] = _n_tokens(segments, positions, ends[g]) < most_tokens
         scores = np.zeros(positions.size, np.float32)
         if is_scored[g]:
             query = (integers[begin * packed : end * packed], query_scale[begin:end], asked[1], asked[3])
-            codec, slacks, sizes = (centroids, levels, reach), (rough_slack, slack), (finalists, k)
-            index = (segments, no_ids)
+            slacks, sizes = (rough_slack, slack), (finalists, k)
             positions, scores = _refined(asked, query, codec, slacks, sizes, index, positions, ends[g])
         found, scores_of_found = joined(found, positions), joined(scores_of_found, scores)
         begin = end

@@ -49,6 +49,7 @@ def score_table(centroid_scores: Any, reach: float, out: Any) -> None:
         for k in range(np.uint64(out.shape[1])):
             for q in range(n_here):
                 x = (centroid_scores[k, first + q] - (top[q] - reach)) * step
-                out[block, k, q] = np.uint8(x) if x > np.float32(0) else np.uint8(0)
+                # of a score so high that what it differs by is lost, a step may lie above the last
+                out[block, k, q] = np.uint8(min(x, np.float32(255))) if x > np.float32(0) else np.uint8(0)
             for q in range(n_here, width):
                 out[block, k, q] = 0

@@ -21,6 +21,7 @@ from colbert_rag.search.snapshot import SegmentView, Snapshot
 from colbert_rag.types import Float32Array, SearchConfig
 
 __all__ = [
+    "HEAVY",
     "REACH",
     "ROUGH_SLACK",
     "SLACK",
@@ -30,12 +31,15 @@ __all__ = [
     "n_finalists",
     "n_opened",
     "prune",
+    "reach_of",
     "table_steps",
 ]
 
 # a centroid that is this much worse than the best one cannot win a query token; the rest of the
 # table's 256 steps then lie where the winners are
 REACH = np.float32(0.8)
+# where a token weighs more than so many others, that much farther: its similarities differ by more
+HEAVY = np.float32(3)
 # a residual hardly ever lifts a token from so far below to the best of a query token
 SLACK = 0.3
 # enough to tell which candidates may be among the hits, at a quarter of the time
@@ -45,8 +49,9 @@ _CANDIDATES_PER_HIT = 4
 # documents that are scored with the wide slack, and how many of them for each hit that is asked for
 _FINALISTS = 16
 _FINALISTS_PER_HIT = 2.5
-# share of the groups of centroids that a query token is compared with
-_OPENED, _LEAST_OPENED = 0.02, 16
+# share of the groups of centroids that a query token is compared with, and that all tokens of a query are: a short
+# query has fewer tokens to find a document by
+_OPENED, _OPENED_TOGETHER, _LEAST_OPENED = 0.02, 0.3, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +77,20 @@ def n_finalists(k: int) -> int:
     return max(_FINALISTS, math.ceil(_FINALISTS_PER_HIT * k))
 
 
-def n_opened(codec: Codec) -> int:
-    """Groups of centroids that are looked at for each query token."""
-    return max(_LEAST_OPENED, round(len(codec.directions) * _OPENED))
+def n_opened(codec: Codec, n_tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Groups of centroids that are looked at for each token of queries of so many tokens."""
+    n_groups = len(codec.directions)
+    least = max(_LEAST_OPENED, round(n_groups * _OPENED))
+    return np.maximum(least, round(n_groups * _OPENED_TOGETHER) // n_tokens)
+
+
+def reach_of(query: Float32Array) -> np.float32:
+    """How far below the best centroid of a token of a query ``(Q, D)`` the table tells centroids apart."""
+    return np.float32(REACH * max(np.linalg.norm(query, axis=1).max() / HEAVY, np.float32(1)))
 
 
 def table_steps(similarity: float) -> np.uint8:
-    """A difference of similarities in steps of the table; 255 stands for all that reach so far or farther."""
+    """A difference of similarities in steps of the table, as long as no token is heavy; 255: so far or farther."""
     return np.uint8(np.rint(min(similarity, float(REACH)) * 255 / float(REACH)))
 
 
@@ -101,6 +113,8 @@ def prune(
     from colbert_rag.kernels import cpu
 
     described, rows, grid = snapshot.described, queries.rows, codec.grid
+    sizes = np.diff(queries.ends, prepend=0)
+    reach = np.array([reach_of(query) for query in np.split(rows.rotated, queries.ends[:-1])], np.float32)
     # zeros that are not written to cost nothing
     n_most = max((v.segment.record.n_documents for v in snapshot.views if v.segment.lists is not None), default=0)
     ends, is_scored = (
@@ -109,10 +123,10 @@ def prune(
     )
     positions, scores = cpu.pruned(
         *(rows.rotated, rows.integers, rows.scale, queries.ends),
-        *(codec.centroids, codec.directions, codec.group_size, n_opened(codec)),
+        *(codec.centroids, codec.directions, codec.group_size, n_opened(codec, sizes)),
         *(grid.byte_levels, grid.scales, grid.norms),
         *(described.segments, np.empty(0, codec.id_dtype)),
-        *(REACH, config.n_probe, n_candidates(k, config), most_tokens, n_finalists(k), k),
+        *(reach, config.n_probe, n_candidates(k, config), most_tokens, n_finalists(k), k),
         *(table_steps(ROUGH_SLACK), table_steps(SLACK)),
         *(np.zeros(n_most, np.uint32), np.zeros(n_most, np.uint32), ends, is_scored),
     )

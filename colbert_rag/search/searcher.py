@@ -14,7 +14,6 @@ from colbert_rag.codec import Codec, QuantisedQuery
 from colbert_rag.kernels import blocked_query, maxsim
 from colbert_rag.kernels.layout import WIDTH
 from colbert_rag.search.candidates import (
-    REACH,
     ROUGH_SLACK,
     SLACK,
     Pruned,
@@ -22,6 +21,7 @@ from colbert_rag.search.candidates import (
     n_candidates,
     n_finalists,
     prune,
+    reach_of,
     table_steps,
 )
 from colbert_rag.search.snapshot import SegmentView, Snapshot
@@ -53,8 +53,8 @@ class _Asked:
         query: Rotated and quantised.
         centroid_scores: ``(K, Q) float32``.
         table: The same as bytes, ``(ceil(Q / WIDTH), K, WIDTH) uint8``: 255 is the best centroid of each query token, 0
-            is ``REACH`` below it or worse. A sum of entries differs from the sum of scores by a constant of the query,
-            which leaves the order as it is.
+            is ``reach_of`` below it or worse. A sum of entries differs from the sum of scores by a constant of the
+            query, which leaves the order as it is.
     """
 
     query: QuantisedQuery
@@ -146,7 +146,7 @@ def _asked(codec: Codec, query: QuantisedQuery, workers: Workers) -> _Asked:
         cpu.dot_table(blocked, codec.centroids[part], scores[part])
 
     workers.spread(score, rows, rows + 1, _TOKENS_PER_THREAD)
-    cpu.score_table(scores, REACH, table)
+    cpu.score_table(scores, reach_of(query.rotated), table)
     return _Asked(query, scores, table)
 
 

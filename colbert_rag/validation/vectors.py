@@ -48,7 +48,8 @@ def _vectors_problem(vectors: Any, dim: int, lengths_problem: Callable[[Float32A
     if vectors.dtype not in (np.float16, np.float32, np.float64):
         return f"vectors must be float16 or float32, found {vectors.dtype}"
     # no comparison holds for what is not finite, so its length is refused, too
-    problem = lengths_problem(np.linalg.norm(np.asarray(vectors, np.float32), axis=1))
+    with np.errstate(over="ignore", invalid="ignore"):
+        problem = lengths_problem(np.linalg.norm(np.asarray(vectors, np.float32), axis=1))
     if problem is None or np.isfinite(vectors).all():
         return problem
     row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])

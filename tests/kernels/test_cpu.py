@@ -120,6 +120,13 @@ def test_a_score_table_equals_the_reference(rng, n_query):
     assert not found.transpose(0, 2, 1).reshape(-1, K)[n_query:].any()
 
 
+def test_the_best_centroid_has_the_highest_entry_however_high_its_score(rng):
+    scores = (rng.random((K, WIDTH)) * 1e6).astype(np.float32)
+    table = np.empty((1, K, WIDTH), np.uint8)
+    cpu.score_table(scores, np.float32(0.8), table)
+    assert (table[0][scores.argmax(axis=0), np.arange(WIDTH)] >= 254).all()
+
+
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("dim", DIMS)
 def test_residual_scores_equal_the_reference(rng, bounds, dim, bits):
@@ -344,10 +351,10 @@ def run_probe(members, centroids, gains, n_documents):
 
 
 @pytest.mark.parametrize("n_query", [0, *QUERIES])
-@pytest.mark.parametrize("n_best", [1, 2, 7, 60])
-def test_best_centroids_equal_the_reference(rng, n_query, n_best):
+@pytest.mark.parametrize(("n_centroids", "n_best"), [(K, 1), (K, 2), (K, 7), (K, 60), (300, 64), (300, 65), (300, 300)])
+def test_best_centroids_equal_the_reference(rng, n_query, n_centroids, n_best):
     for highest in (3, 256):
-        table = rng.integers(0, highest, (max(1, -(-n_query // WIDTH)), K, WIDTH), np.uint8)
+        table = rng.integers(0, highest, (max(1, -(-n_query // WIDTH)), n_centroids, WIDTH), np.uint8)
         # what fills up the last block is no query token
         table[-1, :, (n_query - 1) % WIDTH + 1 :] = 255
         centroids, entries = np.full((n_query, n_best), 99, np.int64), np.full((n_query, n_best), 99, np.uint8)

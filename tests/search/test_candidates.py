@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from colbert_rag.kernels import reference, token_similarities
 from colbert_rag.kernels.layout import WIDTH
 from colbert_rag.search import narrowed
-from colbert_rag.search.candidates import REACH, SLACK, keep_best, prune, table_steps
+from colbert_rag.search.candidates import REACH, SLACK, keep_best, n_opened, prune, reach_of, table_steps
 from colbert_rag.types import SearchConfig
 
 PER_CANDIDATE = 4
@@ -33,6 +33,24 @@ def test_sums_of_the_table_order_documents_as_sums_of_scores_do():
 
 def test_a_difference_of_similarities_is_told_in_steps_of_the_table():
     assert [int(table_steps(x)) for x in (0.0, 0.04, 0.2, float(REACH), np.inf)] == [0, 13, 64, 255, 255]
+
+
+def heavy(query):
+    """A query whose first token weighs many times as much as the rest; mean 1."""
+    weights = np.full(len(query), 0.1)
+    weights[0] = len(query) - weights[1:].sum()
+    return (query * weights[:, None]).astype(np.float32)
+
+
+def test_the_table_reaches_farther_where_a_token_is_heavy(queries):
+    assert [reach_of(query) for query in queries] == [REACH] * len(queries)
+    assert reach_of(2 * queries[1]) == REACH
+    assert reach_of(heavy(queries[2])) == pytest.approx(REACH * 28 / 3)
+
+
+def test_each_token_of_a_short_query_opens_more_groups_than_of_a_long_one(codec):
+    of_2048_groups = replace(codec, centroids=np.zeros((4096, codec.dim), np.float32), group_size=2)
+    assert n_opened(of_2048_groups, np.array([1, 3, 12, 15, 100])).tolist() == [614, 204, 51, 41, 41]
 
 
 def listed(view, codec, table, n_query, wanted, n_probe):
@@ -73,11 +91,12 @@ def candidates(snapshot, codec, queries, wanted, n_probe):
 def test_candidates_are_those_of_the_stages_one_by_one(
     snapshot_of, corpus, codec, queries, deleted, n_segments, lists, wanted
 ):
+    asked = [*queries, heavy(queries[2])]
     whole = snapshot_of(corpus, codec=codec, n_segments=n_segments, lists=lists, deleted=deleted)
     for snapshot in (whole, narrowed(whole, np.arange(50, 200))):
         for n_probe in (1, 2, 8, 99):
-            got = candidates(snapshot, codec, queries, wanted, n_probe)
-            for query, found in zip(queries, got, strict=True):
+            got = candidates(snapshot, codec, asked, wanted, n_probe)
+            for query, found in zip(asked, got, strict=True):
                 table = table_of(codec, query)
                 expected = list(expected_of(snapshot.views, codec, table, len(query), wanted, n_probe))
                 kept = keep_best(np.concatenate([scores for _, scores in expected]), wanted)
@@ -103,8 +122,8 @@ def test_too_few_probed_documents_are_made_up_for_by_a_scan(snapshot_of, corpus,
 
 def table_of(codec, query):
     # of the kernel: in float64 an entry might be rounded the other way
-    scores = token_similarities(codec.quantise_query(query).rotated, codec.centroids)
-    return reference.score_table(scores, float(REACH), WIDTH)
+    rotated = codec.quantise_query(query).rotated
+    return reference.score_table(token_similarities(rotated, codec.centroids), float(reach_of(rotated)), WIDTH)
 
 
 def scores_of_opened(codec, query, n_opened):
@@ -123,7 +142,7 @@ def scores_of_opened(codec, query, n_opened):
 def test_centroids_of_groups_far_from_a_query_find_no_candidates(
     snapshot_of, corpus, codec, queries, monkeypatch, group_size, n_opened, lists
 ):
-    monkeypatch.setattr("colbert_rag.search.candidates.n_opened", lambda codec: n_opened)
+    monkeypatch.setattr("colbert_rag.search.candidates.n_opened", lambda codec, sizes: np.full_like(sizes, n_opened))
     grouped = replace(codec, group_size=group_size)
     snapshot = snapshot_of(corpus, codec=grouped, lists=lists, n_segments=2)
     is_any_left_out = False
@@ -137,9 +156,36 @@ def test_centroids_of_groups_far_from_a_query_find_no_candidates(
     assert is_any_left_out == (group_size < 64)
 
 
+@pytest.mark.parametrize("lists", [False, True])
+def test_where_few_documents_are_left_all_of_their_centroids_say_which_are_candidates(
+    snapshot_of, corpus, codec, queries, monkeypatch, lists
+):
+    """As though the table had been whole, but for entries above the best of the opened groups, which are 255."""
+    monkeypatch.setattr("colbert_rag.search.candidates.n_opened", lambda codec, sizes: np.ones_like(sizes))
+    grouped = replace(codec, group_size=2)
+    sizes = np.diff(corpus.offsets)
+    short = np.flatnonzero(sizes <= 5)[:20]
+    for keys, is_whole in ((short + 1, True), (np.arange(1, 21), False)):
+        assert (sizes[keys - 1].sum() <= codec.n_centroids) == is_whole
+        snapshot = narrowed(snapshot_of(corpus, codec=grouped, lists=lists, n_segments=2), keys)
+        differs = False
+        for query, found in zip(queries, candidates(snapshot, grouped, queries, 4, 99), strict=True):
+            opened, scores = scores_of_opened(grouped, query, 1)
+            whole = np.minimum(scores, opened.max(axis=0))
+            chosen = []
+            for known in (whole, opened):
+                table = reference.score_table(known, float(REACH), WIDTH)
+                expected = list(expected_of(snapshot.views, grouped, table, len(query), 10**9, 99))
+                border = np.sort(np.concatenate([scores for _, scores in expected]))[-4]
+                chosen.append([positions[scores >= border].tolist() for positions, scores in expected])
+            assert found == chosen[0 if is_whole else 1]
+            differs |= chosen[0] != chosen[1]
+        assert differs
+
+
 def test_candidates_are_scored_with_all_of_their_centroids(snapshot_of, corpus, codec, queries, monkeypatch):
     """As though the table had been whole, but for entries above the best of the opened groups, which are 255."""
-    monkeypatch.setattr("colbert_rag.search.candidates.n_opened", lambda codec: 1)
+    monkeypatch.setattr("colbert_rag.search.candidates.n_opened", lambda codec, sizes: np.ones_like(sizes))
     grouped = replace(codec, group_size=4)
     snapshot = snapshot_of(corpus, codec=grouped)
     [view] = snapshot.views

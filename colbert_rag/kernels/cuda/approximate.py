@@ -45,13 +45,13 @@ def _approximate_kernel(
     tl.store(out + block * out_stride + document, tl.sum(best, axis=0))
 
 
-def score_table(centroid_scores: torch.Tensor, reach: float) -> torch.Tensor:
+def score_table(centroid_scores: torch.Tensor, reach: torch.Tensor) -> torch.Tensor:
     """Form of :func:`colbert_rag.kernels.reference.score_table` on a device.
 
     Args:
         centroid_scores: ``(K, R) float32``; columns without a query token are zeros, and get entries of 255: they add
             the same to every document.
-        reach: How far below the best centroid of a query token the table still tells centroids apart.
+        reach: ``(R,) float32``: how far below the best centroid of a query token the table still tells centroids apart.
 
     Returns:
         ``(R / ROWS, K, ROWS) uint8``.

@@ -13,7 +13,6 @@ from colbert_rag.errors import DeviceError
 from colbert_rag.kernels import maxsim
 from colbert_rag.kernels.cuda.approximate import score_table
 from colbert_rag.kernels.cuda.launching import Documents
-from colbert_rag.search.candidates import REACH
 from colbert_rag.search.device.cards import Card
 from colbert_rag.search.device.resident import Live, Part, ResidentCodec
 from colbert_rag.search.device.stages import (
@@ -73,7 +72,7 @@ def prove(part: Part, segment: Segment, resident: ResidentCodec | None, query: F
     else:
         asked = coded(batch, resident)
         score = coded_scorer(batch, asked, resident)
-        _prove_approximate(segment, bounds, batch, searched, score_table(asked.centroid_scores, float(REACH)))
+        _prove_approximate(segment, bounds, batch, searched, score_table(asked.centroid_scores, batch.reach))
     everything = torch.arange(len(places), device=card.device)[None]
     for found in (scores_of_all(batch, searched, score), scores_of(batch, searched, everything, score)):
         gap = np.abs(card.fetch(found)[0] - expected).max()

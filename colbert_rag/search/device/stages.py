@@ -18,7 +18,7 @@ from colbert_rag.kernels.cuda.approximate import approximate_scores, score_table
 from colbert_rag.kernels.cuda.dense import dense_scores, query_parts
 from colbert_rag.kernels.cuda.launching import ROWS, Documents, n_blocks_of
 from colbert_rag.kernels.cuda.residual import CodedQuery, code_query, residual_scores
-from colbert_rag.search.candidates import REACH
+from colbert_rag.search.candidates import HEAVY, REACH
 from colbert_rag.search.device.resident import Live, Part, ResidentCodec
 from colbert_rag.types import Float32Array
 
@@ -56,6 +56,14 @@ class Batch:
     def n_blocks(self) -> int:
         """B * S."""
         return len(self.rows) // ROWS
+
+    @property
+    def reach(self) -> torch.Tensor:
+        """``(R,) float32``: of the query of each row, as ``candidates.reach_of`` has it."""
+        heaviest = self.rows.norm(dim=1).view(self.n_queries, -1).amax(dim=1)
+        reach = float(REACH) * (heaviest / float(HEAVY)).clamp_min(1)
+        of_rows: torch.Tensor = reach[:, None].expand(-1, len(self.rows) // self.n_queries).reshape(-1)
+        return of_rows
 
     def summed(self, scores: torch.Tensor) -> torch.Tensor:
         """``(B, N)`` from the ``(B * S, N)`` of its blocks."""
@@ -150,7 +158,7 @@ def scores_of(batch: Batch, searched: Searched, chosen: torch.Tensor, score: Sco
 
 def candidates(batch: Batch, searched: Searched, query: CodedQuery, wanted: int) -> torch.Tensor:
     """Numbers of the documents that are best by their centroids alone, ``(B, C) int64``."""
-    totals = approximate_totals(batch, searched, score_table(query.centroid_scores, float(REACH)))
+    totals = approximate_totals(batch, searched, score_table(query.centroid_scores, batch.reach))
     return totals.topk(min(wanted, searched.count), dim=1, sorted=False).indices
 
 

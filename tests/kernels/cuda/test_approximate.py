@@ -45,12 +45,12 @@ def test_an_empty_document_has_a_score_of_zero(rng, documents):
 def test_a_score_table_equals_the_reference(rng, n_blocks):
     """Rounding may fall on two sides of a step."""
     scores = rng.uniform(-1, 1, (K, n_blocks * ROWS)).astype(np.float32)
-    found = approximate.score_table(torch.from_numpy(scores), 0.8).numpy()
+    found = approximate.score_table(torch.from_numpy(scores), torch.full((n_blocks * ROWS,), 0.8)).numpy()
     expected = reference.score_table(scores, 0.8, ROWS)
     assert found.shape == expected.shape
     assert np.abs(found.astype(int) - expected).max() <= 1
 
 
 def test_columns_without_a_token_add_the_same_to_every_document():
-    table = approximate.score_table(torch.zeros((K, ROWS)), 0.8)
+    table = approximate.score_table(torch.zeros((K, ROWS)), torch.full((ROWS,), 0.8))
     assert (table == table[0, 0, 0]).all()

@@ -13,6 +13,7 @@ import torch
 from colbert_rag.codec import train_codec
 from colbert_rag.errors import DeviceError
 from colbert_rag.search import ProcessorRanker, narrowed
+from colbert_rag.search.candidates import reach_of
 from colbert_rag.search.device import ranker as module
 from colbert_rag.search.device import shares, stages
 from colbert_rag.types import SearchConfig
@@ -39,6 +40,14 @@ def assert_same(found, expected, tolerance=1e-4):
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.keys.tolist() == theirs.keys.tolist()
         np.testing.assert_allclose(ours.scores, theirs.scores, atol=tolerance)
+
+
+def test_each_query_of_a_batch_has_the_reach_that_it_has_on_the_processor(queries):
+    weighted = [queries[1] * np.array([[4.2], [0.2], [0.2], [0.2], [0.2]], np.float32), queries[4], queries[0]]
+    batch = stages.Batch(torch.from_numpy(stages.Batch.laid_out(weighted)), len(weighted))
+    found = batch.reach.numpy().reshape(len(weighted), -1)
+    np.testing.assert_allclose(found, np.repeat([[reach_of(query)] for query in weighted], found.shape[1], axis=1))
+    assert found[0, 0] > found[1, 0]
 
 
 @pytest.mark.parametrize("n_segments", [1, 3])
