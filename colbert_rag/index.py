@@ -137,6 +137,7 @@ class Index:
             seed=0,
             model=model_record(chosen),
             pool_factor=int(pool_factor),
+            word_pairs=True,
         )
         folder = index_folder(path)
         create_catalog(folder, settings)

@@ -13,6 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from colbert_rag.search.sentences import sentences
+from colbert_rag.storage import parts_of
 from colbert_rag.types import Float32Array, Passage
 
 __all__ = ["best_passages", "passages_of_all", "word_passages"]
@@ -148,7 +149,12 @@ def word_passages(text: str, words: Sequence[str], n_passages: int, n_sentences:
     if not n_passages:
         return ()
     asked = {_folded(word): n for n, word in enumerate(words)}
-    found = [(match.span(), asked[w]) for match in _WORD.finditer(text) if (w := _folded(match[0])) in asked]
+    found = [
+        ((match.start() + a, match.start() + b), asked[w])
+        for match in _WORD.finditer(text)
+        for a, b in parts_of(match[0])
+        if (w := _folded(match[0][a:b])) in asked
+    ]
     if not found:
         start, end = sentences(text)[0].tolist()
         return (Passage(start, end, text[start:end], 0.0),)

@@ -4,7 +4,7 @@ from colbert_rag.storage.access import index_folder
 from colbert_rag.storage.catalog import Catalog, CatalogState
 from colbert_rag.storage.creating import create_catalog
 from colbert_rag.storage.files import remove_folder, sha256_of
-from colbert_rag.storage.full_text import words_of
+from colbert_rag.storage.full_text import parts_of, words_of
 from colbert_rag.storage.reading import Reading
 from colbert_rag.storage.records import CodecRecord, FileRecord, IndexSettings, SegmentRecord
 from colbert_rag.storage.rows import StoredDocument, content_of
@@ -29,6 +29,7 @@ __all__ = [
     "fresh_name",
     "index_folder",
     "is_data_folder",
+    "parts_of",
     "remove_folder",
     "sha256_of",
     "words_of",

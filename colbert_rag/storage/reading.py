@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import chain, islice
 from typing import Any
+
+from pydantic import ValidationError
 
 from colbert_rag.errors import CorruptIndexError
 from colbert_rag.filters import Condition, to_sql
 from colbert_rag.storage.connection import CATALOG
 from colbert_rag.storage.full_text import words_of
 from colbert_rag.storage.guards import work_bounded
+from colbert_rag.storage.records import IndexSettings
 from colbert_rag.storage.rows import (
     CONTENT_COLUMNS,
     StoredDocument,
@@ -164,6 +168,17 @@ class Reading:
             yield row[1], _checked(*row)
             last = row[1]
 
+    @cached_property
+    def has_pairs(self) -> bool:
+        """Whether the full-text index holds characters of scripts without blanks as words of two; see ``folded``."""
+        # not with the checksum of the state, which a write renews at its end
+        (settings,) = self._row("SELECT settings FROM state")
+        try:
+            return IndexSettings.model_validate_json(settings).word_pairs
+        except ValidationError as err:
+            msg = f"{CATALOG}: the settings are not what colbert_rag writes: {err}. Restore the index from a backup."
+            raise CorruptIndexError(msg) from err
+
     def matching(self, condition: Condition) -> list[int]:
         """Keys of the documents that a condition holds for, rising."""
         expression, values = to_sql(condition)
@@ -180,7 +195,7 @@ class Reading:
             limit: How many at most.
             allowed: Keys of the documents to rank; None for all.
         """
-        words = words_of(query)
+        words = words_of(query, self.has_pairs)
         if not words:
             return []
         sql = (

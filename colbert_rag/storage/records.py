@@ -68,3 +68,4 @@ class IndexSettings(_Record):
     seed: Annotated[int, Field(ge=0, lt=2**31 - 1)]
     model: dict[str, Any]
     pool_factor: Annotated[int, Field(ge=1, le=4)] = 1
+    word_pairs: bool = False

@@ -81,7 +81,7 @@ class Writing(Reading):
             checksum = content_checksum(key, document.id, document.ref_id, *content)
             execute("INSERT INTO documents VALUES (?, ?, ?, ?, ?)", (key, document.id, document.ref_id, n_tokens, size))
             execute("INSERT INTO content VALUES (?, ?, ?, ?, ?, ?)", (key, heading, text, metadata, extra, checksum))
-            words = (key, folded(heading), folded(text))
+            words = (key, folded(heading, self.has_pairs), folded(text, self.has_pairs))
             execute("INSERT INTO fulltext (rowid, heading, text) VALUES (?, ?, ?)", words)
             named = ((name, value, key) for name, value in attributes(document.metadata))
             self.connection.executemany("INSERT INTO attributes VALUES (?, ?, ?)", named)
@@ -96,8 +96,11 @@ class Writing(Reading):
                 named = ((name, value, *key) for name, value in attributes(document.metadata))
                 sql = "DELETE FROM attributes WHERE name = ? AND value = ? AND key = ?"
                 self.connection.executemany(sql, named)
-                words = (*key, folded(document.heading), folded(document.text))
-                execute("INSERT INTO fulltext (fulltext, rowid, heading, text) VALUES ('delete', ?, ?, ?)", words)
+                heading, text = (folded(part, self.has_pairs) for part in (document.heading, document.text))
+                execute(
+                    "INSERT INTO fulltext (fulltext, rowid, heading, text) VALUES ('delete', ?, ?, ?)",
+                    (*key, heading, text),
+                )
             execute("DELETE FROM content WHERE key = ?", key)
             execute("DELETE FROM documents WHERE key = ?", key)
             execute("INSERT INTO tombstones VALUES (?)", key)

@@ -49,7 +49,7 @@ def word_problems(reading: Reading, progress: Progress) -> Iterator[str]:
 def _rebuild(reading: Reading, progress: Progress) -> None:
     total = reading.count()
     for number, (key, document) in enumerate(reading.all_documents(), start=1):
-        row = (key, folded(document.heading), folded(document.text))
+        row = (key, *(folded(part, reading.has_pairs) for part in (document.heading, document.text)))
         reading.connection.execute("INSERT INTO temp.rebuilt (rowid, heading, text) VALUES (?, ?, ?)", row)
         if number % _TOLD_EVERY == 0 or number == total:
             progress("verify texts", number, total)

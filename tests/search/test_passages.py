@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colbert_rag.search import best_passages, passages_of_all, word_passages
+from colbert_rag.storage import words_of
 
 TEXT = "First comes the notice.  Then, at last, three months pass! Does it end?\nYes: in May."
 
@@ -160,6 +161,12 @@ class TestWords:
                 0.0,
                 (),
             )
+
+    def test_words_between_no_blanks_are_marked(self):
+        [passage] = word_passages("公司在柏林。合同的通知期是三个月。", words_of("通知期"), 1)
+        assert passage.text == "合同的通知期是三个月。"
+        assert [passage.text[a - passage.start : b - passage.start] for a, b in passage.matches] == ["通知期"]
+        assert passage.score == 2
 
     def test_no_passages_asked_for_are_none_given(self):
         assert word_passages(TEXT, ["notice"], 0) == ()

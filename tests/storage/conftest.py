@@ -18,7 +18,8 @@ from colbert_rag.types import Document
 
 @pytest.fixture(scope="session")
 def settings() -> IndexSettings:
-    return IndexSettings(dim=4, bits=4, exact_tokens=100, probe_tokens=1_000, seed=0, model={"model": None})
+    known = {"dim": 4, "bits": 4, "exact_tokens": 100, "probe_tokens": 1_000, "seed": 0, "model": {"model": None}}
+    return IndexSettings(**known, word_pairs=True)
 
 
 @pytest.fixture(scope="session")

@@ -57,7 +57,7 @@ def test_a_new_index_is_empty_and_remembers_its_settings(catalog, settings):
 @pytest.mark.parametrize("pool_factor", [1, 3])
 def test_a_setting_that_came_later_is_stored_only_where_it_is_used(tmp_path, settings, pool_factor):
     """So that versions without it can read an index that does without it, and refuse one that does not."""
-    chosen = settings.model_copy(update={"pool_factor": pool_factor})
+    chosen = settings.model_copy(update={"pool_factor": pool_factor, "word_pairs": pool_factor != 1})
     create_catalog(tmp_path, chosen)
     catalog = Catalog(tmp_path)
     assert state(catalog).settings == chosen
@@ -65,7 +65,8 @@ def test_a_setting_that_came_later_is_stored_only_where_it_is_used(tmp_path, set
         stored = json.loads(reading.state_rows()[0][0])
     catalog.close()
     assert stored.get("pool_factor") == (None if pool_factor == 1 else pool_factor)
-    assert {name for name in stored if name != "pool_factor"} == {
+    assert stored.get("word_pairs") == (None if pool_factor == 1 else True)
+    assert {name for name in stored if name not in ("pool_factor", "word_pairs")} == {
         *("dim", "bits", "exact_tokens", "probe_tokens", "seed", "model")
     }
 

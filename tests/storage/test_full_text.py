@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from noticed_texts import TEXTS, found
 
-from colbert_rag.storage import Catalog
-from colbert_rag.types import Document
+from colbert_rag.storage import Catalog, create_catalog, parts_of, words_of
+from colbert_rag.types import Document, silent
+from colbert_rag.verifying import verify_index
 
 
 class TestBm25:
@@ -50,6 +51,45 @@ class TestBm25:
         store({"a": text, "b": "another text"})
         for query in (text, *text.split()):
             assert found(catalog, query) == ["a"]
+
+    @pytest.mark.parametrize(
+        ("text", "inside"),
+        [
+            ("合同的通知期是三个月。", ["通知期", "通知", "三个月"]),
+            ("契約の解約通知期間は三か月です。", ["通知期間", "解約", "三か月"]),
+            ("계약의 해지통지기간은 세 달이다.", ["통지기간", "계약"]),
+            ("新しいiPhone用のケース", ["iphone", "ケース"]),
+            ("\U00020000\U00020001\U00020002", ["\U00020001\U00020002"]),
+        ],
+    )
+    def test_what_stands_between_no_blanks_is_found(self, catalog, store, text, inside):
+        store({"a": text, "b": "没有关系的另一句话"})
+        for query in (text, *inside):
+            assert found(catalog, query) == ["a"]
+
+    def test_a_run_of_one_character_is_a_word(self, catalog, store):
+        store({"a": "第 1 課 税", "b": "消費税"})
+        assert found(catalog, "税") == ["a"]
+
+    def test_what_resembles_a_query_most_is_first(self, catalog, store):
+        store({"a": "通知期为三个月", "b": "通知所有员工", "c": "三个苹果"})
+        assert found(catalog, "通知期是几个月")[0] == "a"
+
+    def test_an_index_without_pairs_is_searched_and_changed_as_it_was_made(self, tmp_path, settings):
+        create_catalog(tmp_path / "old", settings.model_copy(update={"word_pairs": False}))
+        catalog = Catalog(tmp_path / "old")
+        documents = [Document("a", "合同的通知期"), Document("b", "合同 notice")]
+        with catalog.writing() as writing:
+            keys = writing.take_keys(len(documents))
+            writing.add_documents((key, d, 1) for key, d in zip(keys, documents, strict=True))
+        assert found(catalog, "合同") == ["b"]
+        assert found(catalog, "合同的通知期") == ["a"]
+        with catalog.writing() as writing:
+            writing.remove_documents(writing.find(["a"]))
+        assert found(catalog, "合同的通知期") == []
+        problems = verify_index(tmp_path / "old", catalog, silent).problems
+        assert not [problem for problem in problems if "full-text" in problem]
+        catalog.close()
 
     @pytest.mark.parametrize("word", ["İstanbul", "ọ̀rọ̀", "Ẹ̀kọ́", "Tiếng", "naïve"])
     def test_letters_with_marks_that_do_not_compose_are_found(self, catalog, store, word):
@@ -157,3 +197,11 @@ def shared(tmp_path_factory, empty):
 def test_any_text_is_a_query(shared, query):
     with shared.reading() as reading:
         assert reading.bm25(query, 3) == []
+
+
+@settings(deadline=None)
+@given(st.text(st.sampled_from("ab1 通知期かなカー한국·。"), max_size=20))
+def test_the_parts_of_a_text_are_its_words(text):
+    spaced = "".join(c if c.isalnum() else " " for c in text)
+    parts = [word[a:b] for word in spaced.split() for a, b in parts_of(word)]
+    assert list(dict.fromkeys(parts)) == words_of(text)

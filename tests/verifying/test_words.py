@@ -16,7 +16,7 @@ COUNT = 6_000
 def folder(tmp_path_factory):
     """A catalog with a word in so many documents that FTS5 keeps a table of contents of its list of them."""
     folder = tmp_path_factory.mktemp("words")
-    settings = IndexSettings(dim=4, bits=4, exact_tokens=0, probe_tokens=0, seed=0, model={})
+    settings = IndexSettings(dim=4, bits=4, exact_tokens=0, probe_tokens=0, seed=0, model={}, word_pairs=True)
     create_catalog(folder, settings)
     catalog = Catalog(folder)
     with catalog.writing() as writing:
