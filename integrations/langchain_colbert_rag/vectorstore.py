@@ -17,6 +17,7 @@ from langchain_core.vectorstores import VectorStore
 from typing_extensions import Self
 
 from colbert_rag import Hit, Index, InvalidArgumentError, InvalidQueryError, TextEncoder
+from langchain_colbert_rag.adding import Addition
 from langchain_colbert_rag.arguments import (
     check_encoder,
     check_names,
@@ -25,7 +26,7 @@ from langchain_colbert_rag.arguments import (
     diversity_of,
     search_arguments,
 )
-from langchain_colbert_rag.documents import from_texts, to_core, to_langchain
+from langchain_colbert_rag.documents import from_texts, to_langchain
 
 __all__ = ["ColBERTVectorStore"]
 
@@ -149,7 +150,7 @@ class ColBERTVectorStore(VectorStore):
         cls,
         texts: Iterable[str],
         embedding: Any = None,
-        metadatas: list[dict[str, Any]] | None = None,
+        metadatas: Sequence[dict[str, Any] | None] | None = None,
         *,
         ids: Sequence[str | None] | None = None,
         **kwargs: Any,
@@ -157,9 +158,9 @@ class ColBERTVectorStore(VectorStore):
         """Open a store and add texts.
 
         Args:
-            texts: Not blank.
+            texts: Blank ones are left out with a warning.
             embedding: The encoder, in the place where LangChain passes it.
-            metadatas: One for each text; what JSON can hold.
+            metadatas: One for each text, None for none; what JSON can hold.
             ids: One for each text; None for a new one.
             kwargs: ``path``, ``encoder``, ``index`` and ``lock_timeout_s``, as the class takes them.
 
@@ -183,7 +184,7 @@ class ColBERTVectorStore(VectorStore):
         cls,
         texts: Iterable[str],
         embedding: Any = None,
-        metadatas: list[dict[str, Any]] | None = None,
+        metadatas: Sequence[dict[str, Any] | None] | None = None,
         *,
         ids: Sequence[str | None] | None = None,
         **kwargs: Any,
@@ -227,14 +228,16 @@ class ColBERTVectorStore(VectorStore):
     ) -> list[str]:
         """Add documents, or replace those of the same id; one that is there unchanged is not encoded again.
 
+        Blank documents, such as empty pages, are left out with a warning; what has the id of one already stays.
+
         Args:
-            documents: With text that is not blank and metadata that JSON can hold; they are not changed.
+            documents: With metadata that JSON can hold; they are not changed.
             ids: One for each document, ahead of the documents' own; where neither is given, a new one.
             batch_size: Documents per commit; None for all in one.
             unknown: None; the place where LangChain's interface passes options of other stores.
 
         Returns:
-            The ids, in the order of the documents.
+            The ids of those that were added, in the order of the documents.
 
         Raises:
             InvalidArgumentError: no list of documents, or no list of ids.
@@ -242,9 +245,10 @@ class ColBERTVectorStore(VectorStore):
             DuplicateIdError: an id occurs twice.
         """
         check_names("ColBERTVectorStore.add_documents", unknown, ("documents", "ids", "batch_size"))
-        found = to_core(documents, ids)
-        self.index.upsert(found, commit_every=batch_size)
-        return [document.id for document in found]
+        addition = Addition.of(documents, ids)
+        with addition.named_in_errors():
+            self.index.upsert(addition.documents, commit_every=batch_size)
+        return [document.id for document in addition.documents]
 
     async def aadd_documents(self, documents: Iterable[Document], **kwargs: Any) -> list[str]:
         """:meth:`add_documents` in a thread."""
@@ -253,7 +257,7 @@ class ColBERTVectorStore(VectorStore):
     def add_texts(
         self,
         texts: Iterable[str],
-        metadatas: list[dict[str, Any]] | None = None,
+        metadatas: Sequence[dict[str, Any] | None] | None = None,
         *,
         ids: Sequence[str | None] | None = None,
         **kwargs: Any,
@@ -264,7 +268,7 @@ class ColBERTVectorStore(VectorStore):
     async def aadd_texts(
         self,
         texts: Iterable[str],
-        metadatas: list[dict[str, Any]] | None = None,
+        metadatas: Sequence[dict[str, Any] | None] | None = None,
         *,
         ids: Sequence[str | None] | None = None,
         **kwargs: Any,
