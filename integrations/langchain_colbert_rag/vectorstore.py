@@ -27,6 +27,7 @@ from langchain_colbert_rag.arguments import (
     search_arguments,
 )
 from langchain_colbert_rag.documents import from_texts, to_langchain
+from langchain_colbert_rag.filters import core_filter
 
 __all__ = ["ColBERTVectorStore"]
 
@@ -276,21 +277,28 @@ class ColBERTVectorStore(VectorStore):
         """:meth:`add_texts` in a thread."""
         return await run_in_executor(None, self.add_texts, texts, metadatas, ids=ids, **kwargs)
 
-    def delete(self, ids: Iterable[str] | None = None, **unknown: Any) -> bool:
-        """Delete documents by id; unknown ids are left out.
+    def delete(self, ids: Iterable[str] | None = None, **options: Any) -> bool:
+        """Delete documents by id or by filter, or all of them where neither is given.
 
         Args:
-            ids: None for all documents.
-            unknown: None.
+            ids: Unknown ones are left out.
+            options: ``filter``, in place of ids: see the class; ``{}`` is every document.
 
         Returns:
             True: none of them is there any more.
+
+        Raises:
+            InvalidArgumentError: ids together with a filter, a filter of None, or an option of another name.
+            InvalidFilterError: the filter is refused.
         """
-        check_names("ColBERTVectorStore.delete", unknown, ("ids",))
+        check_names("ColBERTVectorStore.delete", options, ("ids", "filter"))
         if ids is None:
-            self.index.delete(filter={})
-        else:
+            self.index.delete(filter=core_filter(_filter_of(options)))
+        elif options.get("filter") is None:
             self.index.delete(ids)
+        else:
+            msg = "ColBERTVectorStore.delete takes ids or a filter, one of them. Nothing was deleted."
+            raise InvalidArgumentError(msg)
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
@@ -422,6 +430,18 @@ _NO_VECTOR = (
     "ColBERTVectorStore cannot search by one vector: a query has a vector per token. Search with its text, or call "
     "store.index.search_vectors with a (Q, D) array."
 )
+
+
+def _filter_of(options: dict[str, Any]) -> Any:
+    chosen = options.get("filter", {})
+    if chosen is None:
+        # a filter that somebody forgot to make
+        msg = (
+            "ColBERTVectorStore.delete got filter=None and no ids. To delete every document, call delete() or pass "
+            "filter={}. Nothing was deleted."
+        )
+        raise InvalidArgumentError(msg)
+    return chosen
 
 
 def _check_has_relevance(options: dict[str, Any]) -> None:
