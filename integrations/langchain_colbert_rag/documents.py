@@ -29,7 +29,7 @@ def from_texts(texts: Iterable[str], metadatas: Iterable[dict[str, Any] | None] 
         InvalidDocumentError: a text alone, or another number of metadatas than of texts.
     """
     found = _listed(texts)
-    given: list[dict[str, Any] | None] = [None] * len(found) if metadatas is None else list(metadatas)
+    given: list[Any] = [None] * len(found) if metadatas is None else list(metadatas)
     if len(given) != len(found):
         msg = f"{len(given)} metadatas for {len(found)} texts; give one for each. Nothing was written."
         raise InvalidDocumentError(msg)
