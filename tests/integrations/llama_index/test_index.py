@@ -255,6 +255,15 @@ def test_a_document_by_itself_is_refused_with_words(tmp_path, encoder):
         ColBERTIndex.from_documents(LONG, path=tmp_path / "index", encoder=encoder)
 
 
+@pytest.mark.parametrize("name", ["insert", "update_ref_doc"])
+@pytest.mark.parametrize("wrong", ["text", None, [LONG]])
+async def test_what_is_no_document_is_refused_with_words(index, call, name: str, wrong):
+    found = type(wrong).__name__
+    with pytest.raises(InvalidArgumentError, match=rf"{name} takes documents of llama_index, found {found} .* Make it"):
+        await call(index, name, wrong)
+    assert len(index.vector_store.client) == 4
+
+
 def test_a_closed_index_takes_its_temporary_folder_with_it(encoder, documents):
     with ColBERTIndex.from_documents(documents, encoder=encoder) as index:
         folder = Path(index.vector_store.path)
