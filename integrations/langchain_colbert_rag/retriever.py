@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from os import PathLike
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -16,7 +16,7 @@ from langchain_core.runnables.config import get_config_list
 from pydantic import BeforeValidator, ConfigDict, Field
 from typing_extensions import Self
 
-from colbert_rag import ColbertRagError, Encoder, Hit, SearchConfig, TextEncoder, passages_to_fill
+from colbert_rag import ColbertRagError, Encoder, Hit, Mode, SearchConfig, TextEncoder, passages_to_fill
 from langchain_colbert_rag.arguments import check_names, search_arguments
 from langchain_colbert_rag.context import Found, shown
 from langchain_colbert_rag.documents import to_langchain
@@ -82,7 +82,7 @@ class ColBERTRetriever(BaseRetriever):
     store: ColBERTVectorStore
     k: Annotated[int, BeforeValidator(_plain_int)] = Field(default=4, ge=1, strict=True)
     filter: Any = None
-    mode: Literal["maxsim", "bm25", "hybrid"] = "maxsim"
+    mode: Mode = "maxsim"
     passages: int | None = None
     passage_sentences: int | None = None
     context_tokens: int | None = Field(default=None, ge=1, strict=True)
