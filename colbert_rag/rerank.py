@@ -18,16 +18,18 @@ from colbert_rag.search.device import check_device, ranker_for
 from colbert_rag.types import Document, Float32Array, Passage, SearchConfig, TextEncoder, TokenVectors
 from colbert_rag.validation import (
     check_count,
-    check_documents,
     check_k,
     check_queries,
     check_queries_encoded,
     check_search_config,
+    check_texts,
     check_token_vectors,
 )
 from colbert_rag.writing import encode_documents
 
 __all__ = ["EncodedTexts", "RankedText", "Reranker"]
+
+_REFUSED = "Nothing was ranked."
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class EncodedTexts:
     _snapshot: Snapshot = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        check_count(self.tokens, self.texts)
+        check_count(self.tokens, self.texts, _REFUSED)
         if not self.tokens:
             return
         packed = np.concatenate([tokens.vectors for tokens in self.tokens])
@@ -154,11 +156,11 @@ class Reranker:
             Document(str(n), text.text, heading=text.heading) if isinstance(text, Document) else Document(str(n), text)
             for n, text in enumerate(texts)
         ]
-        check_documents(documents)
+        check_texts(documents)
         tokens = encode_documents(self.encoder, documents) if documents else []
-        check_count(tokens, documents)
+        check_count(tokens, documents, _REFUSED)
         for document, vectors in zip(documents, tokens, strict=True):
-            check_token_vectors(document, vectors, self.encoder.dim)
+            check_token_vectors(document, vectors, self.encoder.dim, _REFUSED)
         return EncodedTexts(tuple(document.text for document in documents), tuple(tokens))
 
     def rerank(
@@ -184,7 +186,7 @@ class Reranker:
 
         Raises:
             InvalidQueryError: the query, k, passages or passage_sentences is refused.
-            InvalidDocumentError: a text is refused.
+            InvalidDocumentError: a text is not a str or is blank.
             DeviceError: a device that was named fails.
         """
         check_queries([query])

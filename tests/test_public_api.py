@@ -3,11 +3,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 import colbert_rag
 from colbert_rag import errors
+from colbert_rag.types import MODES
 
 ROOT = Path(colbert_rag.__file__).parent.parent
 # of the standard library, what takes a while and is needed later or never
@@ -28,6 +30,11 @@ def test_every_public_name_resolves(name):
 def test_public_names_are_listed_once_and_hold_every_error():
     assert len(set(colbert_rag.__all__)) == len(colbert_rag.__all__)
     assert set(errors.__all__) <= set(colbert_rag.__all__)
+
+
+def test_mode_is_the_type_of_every_mode_that_a_search_takes():
+    assert get_args(colbert_rag.Mode) == MODES
+    assert get_type_hints(colbert_rag.Index.search)["mode"] == colbert_rag.Mode
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -64,12 +64,18 @@ def test_bad_input_is_refused(reranker: Reranker):
         reranker.rerank(" ", TEXTS)
     with pytest.raises(InvalidQueryError):
         reranker.rerank("x", TEXTS, k=0)
-    with pytest.raises(InvalidDocumentError, match="the text is blank"):
-        reranker.rerank("x", ["fine", ""])
     with pytest.raises(InvalidDocumentError, match="wrap one text in a list"):
         reranker.rerank("x", "one text")
     with pytest.raises(ModelMismatchError, match="encoder must be"):
         Reranker(object())  # type: ignore[arg-type]
+
+
+def test_a_text_that_is_refused_is_named_by_its_place_and_no_writing_is_spoken_of(reranker: Reranker):
+    for call in (lambda texts: reranker.rerank("x", texts), reranker.encode):
+        with pytest.raises(InvalidDocumentError, match=r"^text number 1: the text is blank\. Nothing was ranked\.$"):
+            call(["fine", " "])
+        with pytest.raises(InvalidDocumentError, match=r"^text number 0: the heading must be a str, found int\."):
+            call([Document("mine", "fine", heading=3)])
 
 
 @pytest.mark.parametrize("option", ["passages", "passage_sentences"])
@@ -109,7 +115,7 @@ class TestEncodedTexts:
 
     def test_texts_and_vectors_that_do_not_fit_are_refused(self, reranker, encoder):
         encoded = reranker.encode(TEXTS)
-        with pytest.raises(InvalidVectorsError):
+        with pytest.raises(InvalidVectorsError, match=r"Nothing was ranked\.$"):
             EncodedTexts(encoded.texts, encoded.tokens[:2])
         other = Reranker(HashEncoder(encoder.dim * 2))
         with pytest.raises(InvalidVectorsError, match="Encode both with one model"):
@@ -118,5 +124,5 @@ class TestEncodedTexts:
     def test_an_encoder_that_gives_too_few_vectors_is_refused(self, encoder, monkeypatch):
         real = encoder.encode_documents
         monkeypatch.setattr(encoder, "encode_documents", lambda texts, **options: real(texts, **options)[:-1])
-        with pytest.raises(InvalidVectorsError):
+        with pytest.raises(InvalidVectorsError, match=r"gave 3 results for 4 texts\. Nothing was ranked\.$"):
             Reranker(encoder).rerank("notice", TEXTS)

@@ -1,6 +1,13 @@
 """What a user may pass in; everything else is refused before anything is written."""
 
-from colbert_rag.validation.documents import check_commit_every, check_documents, check_ids, check_pair, check_stream
+from colbert_rag.validation.documents import (
+    check_commit_every,
+    check_documents,
+    check_ids,
+    check_pair,
+    check_stream,
+    check_texts,
+)
 from colbert_rag.validation.options import (
     check_create_options,
     check_k,
@@ -35,6 +42,7 @@ __all__ = [
     "check_query_vectors",
     "check_search_config",
     "check_stream",
+    "check_texts",
     "check_timeout",
     "check_token_vectors",
     "check_vector_list",

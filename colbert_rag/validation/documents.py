@@ -12,7 +12,7 @@ from colbert_rag.storage.rows import MOST_LEVELS, json_text
 from colbert_rag.types import Document
 from colbert_rag.validation.problems import is_int, listed, surrogate_problem, text_problem
 
-__all__ = ["check_commit_every", "check_documents", "check_ids", "check_pair", "check_stream"]
+__all__ = ["check_commit_every", "check_documents", "check_ids", "check_pair", "check_stream", "check_texts"]
 
 _ID_BYTES = 512
 _TEXT_BYTES = 64 << 20
@@ -44,6 +44,18 @@ def check_documents(documents: Sequence[Document]) -> None:
     if twice:
         msg = listed([f"id {i!r} occurs twice in this batch" for i in dict.fromkeys(twice)], "Nothing was written.")
         raise DuplicateIdError(msg)
+
+
+def check_texts(documents: Sequence[Document]) -> None:
+    """Check texts and headings that are ranked and written nowhere.
+
+    Raises:
+        InvalidDocumentError: naming the first offending texts by their places, from 0 on.
+    """
+    found = (_document_problem(document) for document in documents)
+    problems = [f"text number {n}: {problem}" for n, problem in enumerate(found) if problem]
+    if problems:
+        raise InvalidDocumentError(listed(problems, "Nothing was ranked."))
 
 
 def _document_problem(document: object) -> str | None:

@@ -16,8 +16,14 @@ __all__ = ["check_count", "check_queries_encoded", "check_query_vectors", "check
 _NORM_TOLERANCE = 0.02
 
 
-def check_token_vectors(document: Document, tokens: object, dim: int) -> None:
+def check_token_vectors(document: Document, tokens: object, dim: int, end: str = "Nothing was written.") -> None:
     """Check the token vectors of one document.
+
+    Args:
+        document: Whose vectors they are.
+        tokens: As they were given.
+        dim: Dimensions of a vector.
+        end: The closing sentence of an error.
 
     Raises:
         InvalidVectorsError: wrong shape or type, not finite, not of unit length, or odd spans.
@@ -28,7 +34,7 @@ def check_token_vectors(document: Document, tokens: object, dim: int) -> None:
     try:
         vectors, spans = np.asarray(tokens.vectors), np.asarray(tokens.spans)
     except ValueError as err:
-        msg = f"document {document.id!r}: the vectors or the spans are no array: {err}. Nothing was written."
+        msg = f"document {document.id!r}: the vectors or the spans are no array: {err}. {end}"
         raise InvalidVectorsError(msg) from err
     problem = _vectors_problem(vectors, dim, _not_unit)
     if problem is None and (spans.shape != (len(vectors), 2) or spans.dtype.kind not in "iu"):
@@ -38,7 +44,7 @@ def check_token_vectors(document: Document, tokens: object, dim: int) -> None:
     if problem is None and (np.diff(spans[:, 0].astype(np.int64)) < 0).any():
         problem = "the starts of spans must not fall from token to token"
     if problem:
-        msg = f"document {document.id!r}: {problem}. Nothing was written."
+        msg = f"document {document.id!r}: {problem}. {end}"
         raise InvalidVectorsError(msg)
 
 
@@ -75,14 +81,19 @@ def _no_weights(lengths: Float32Array) -> str | None:
     return f"{problem}; they must have unit length, or lengths above 0 whose mean is 1; normalise them"
 
 
-def check_count(vectors: Sequence[object], texts: Sequence[object]) -> None:
+def check_count(vectors: Sequence[object], texts: Sequence[object], end: str = "Nothing was written.") -> None:
     """An encoder must give as many results as it got texts.
+
+    Args:
+        vectors: The results.
+        texts: What was encoded.
+        end: The closing sentence of an error.
 
     Raises:
         InvalidVectorsError: it did not.
     """
     if len(vectors) != len(texts):
-        msg = f"the encoder gave {len(vectors)} results for {len(texts)} texts. Nothing was written."
+        msg = f"the encoder gave {len(vectors)} results for {len(texts)} texts. {end}"
         raise InvalidVectorsError(msg)
 
 

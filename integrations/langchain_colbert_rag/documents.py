@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any
 
@@ -12,73 +11,55 @@ from langchain_core.documents import Document
 from colbert_rag import Document as CoreDocument
 from colbert_rag import Hit, InvalidArgumentError, InvalidDocumentError, Passage
 
-__all__ = ["evidence", "from_texts", "passage_entries", "to_core", "to_langchain", "with_evidence"]
+__all__ = ["evidence", "from_texts", "passage_entries", "to_langchain", "with_evidence"]
 
 # names that evidence has for itself in metadata
 RESERVED = ("relevance_score", "passages", "passages_left_out")
 
 
-def from_texts(texts: Iterable[str], metadatas: Iterable[dict[str, Any]] | None) -> list[Document]:
+def from_texts(texts: Iterable[str], metadatas: Iterable[dict[str, Any] | None] | None) -> list[Document]:
     """One document of each text.
 
+    Args:
+        texts: One or more.
+        metadatas: One for each text, None for none of its own; None for none at all.
+
     Raises:
+        InvalidArgumentError: no list of texts, or a text or a metadata of another kind.
         InvalidDocumentError: a text alone, or another number of metadatas than of texts.
     """
-    if isinstance(texts, str):
-        msg = "texts must be a list of str; wrap one text in a list."
-        raise InvalidDocumentError(msg)
-    found = list(texts)
-    given = [{} for _ in found] if metadatas is None else list(metadatas)
+    found = _listed(texts)
+    given: list[Any] = [None] * len(found) if metadatas is None else list(metadatas)
     if len(given) != len(found):
         msg = f"{len(given)} metadatas for {len(found)} texts; give one for each. Nothing was written."
         raise InvalidDocumentError(msg)
-    return [Document(page_content=text, metadata=metadata) for text, metadata in zip(found, given, strict=True)]
+    for n, metadata in enumerate(given):
+        if not (metadata is None or isinstance(metadata, dict)):
+            msg = f"metadata number {n} must be a dict or None, found {type(metadata).__name__}. Nothing was written."
+            raise InvalidArgumentError(msg)
+    return [Document(page_content=text, metadata=metadata or {}) for text, metadata in zip(found, given, strict=True)]
 
 
-def to_core(documents: Iterable[Document], ids: Sequence[str | None] | None) -> list[CoreDocument]:
-    """Documents as the core takes them; an id is that of ``ids``, else the document's own, else a new one.
-
-    Raises:
-        InvalidArgumentError: no list of documents, or no list of ids.
-        InvalidDocumentError: another number of ids than of documents.
-    """
-    if isinstance(ids, str) or not (ids is None or isinstance(ids, Iterable)):
-        msg = f"ids must be a list of str, one for each document, found {type(ids).__name__}. Nothing was written."
-        raise InvalidArgumentError(msg)
-    found = _listed(documents)
-    given = [None] * len(found) if ids is None else list(ids)
-    if len(given) != len(found):
-        msg = f"{len(given)} ids for {len(found)} documents; give one for each. Nothing was written."
+def _listed(texts: object) -> list[str]:
+    if isinstance(texts, str):
+        msg = "texts must be a list of str; wrap one text in a list."
         raise InvalidDocumentError(msg)
-    return [
-        CoreDocument(_first(given_id, document.id), document.page_content, document.metadata)
-        for given_id, document in zip(given, found, strict=True)
-    ]
-
-
-def _listed(documents: object) -> list[Document]:
     # one document is iterable as well: pydantic goes through its fields
-    if isinstance(documents, Document | str) or not isinstance(documents, Iterable):
+    if isinstance(texts, Document) or not isinstance(texts, Iterable):
         msg = (
-            f"documents must be a list of LangChain Document, found {type(documents).__name__}; wrap one document in a "
-            "list. Nothing was written."
+            f"texts must be a list of str, found {type(texts).__name__}; for documents use add_documents. Nothing was "
+            "written."
         )
         raise InvalidArgumentError(msg)
-    found = list(documents)
-    for n, document in enumerate(found):
-        if not isinstance(document, Document):
+    found = list(texts)
+    for n, text in enumerate(found):
+        if not isinstance(text, str):
             msg = (
-                f"document number {n} must be a LangChain Document, found {type(document).__name__}; texts go to "
-                "add_texts. Nothing was written."
+                f"text number {n} must be a str, found {type(text).__name__}; for documents use add_documents. Nothing "
+                "was written."
             )
             raise InvalidArgumentError(msg)
     return found
-
-
-def _first(given: str | None, own: str | None) -> str:
-    """An empty id is left to the core, which refuses it."""
-    chosen = own if given is None else given
-    return str(uuid.uuid4()) if chosen is None else chosen
 
 
 def to_langchain(found: CoreDocument | Hit) -> Document:

@@ -23,7 +23,8 @@ class ColBERTReranker(BaseDocumentCompressor):
 
     It returns copies that keep their id, with ``relevance_score`` and ``passages`` in their metadata as
     :class:`ColBERTRetriever` describes them, and with ``context_tokens`` cut down to their evidence as there; the
-    documents passed in stay as they are. Equal scores keep the order of the input. The model loads at the first use.
+    documents passed in stay as they are. Equal scores keep the order of the input. Blank documents come last, with a
+    relevance of 0; with ``context_tokens`` they are left out. The model loads at the first use.
 
     Attributes:
         encoder: An encoder, the name or path of a late-interaction model, or None for the built-in model.
@@ -60,7 +61,7 @@ class ColBERTReranker(BaseDocumentCompressor):
         """The best documents, best first.
 
         Args:
-            documents: With text that is not blank.
+            documents: What another retriever has found.
             query: Not blank.
             callbacks: Not used: there are no inner runs.
 
@@ -70,13 +71,20 @@ class ColBERTReranker(BaseDocumentCompressor):
             InvalidArgumentError: a document has been cut to its evidence already, by ``context_tokens`` of a retriever.
         """
         check_whole(documents)
-        texts = [document.page_content for document in documents]
+        with_text = [document for document in documents if document.page_content.strip()]
         # for one query and the documents of one retrieval nothing is worth moving
         ranked = Reranker(self.encoder, device="cpu").rerank(
-            query, texts, self.top_n, passages=self._n_passages(), passage_sentences=self.passage_sentences
+            query,
+            [document.page_content for document in with_text],
+            self.top_n,
+            passages=self._n_passages(),
+            passage_sentences=self.passage_sentences,
         )
-        found = [Found(documents[r.position], r.relevance, r.passages) for r in ranked]
-        return shown(found, self.context_tokens, self.count_tokens)
+        found = [Found(with_text[r.position], r.relevance, r.passages) for r in ranked]
+        if self.context_tokens is None:
+            # a blank document has no evidence to fill a context with
+            found += [Found(document, 0.0, ()) for document in documents if not document.page_content.strip()]
+        return shown(found[: self.top_n], self.context_tokens, self.count_tokens)
 
     def _n_passages(self) -> int:
         if self.context_tokens is not None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from os import PathLike
-from typing import Any, Literal
+from typing import Annotated, Any
 
+import numpy as np
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from langchain_core.runnables import RunnableConfig, run_in_executor
 from langchain_core.runnables.config import get_config_list
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 from typing_extensions import Self
 
-from colbert_rag import ColbertRagError, Encoder, Hit, SearchConfig, TextEncoder, passages_to_fill
+from colbert_rag import ColbertRagError, Encoder, Hit, Mode, SearchConfig, TextEncoder, passages_to_fill
 from langchain_colbert_rag.arguments import check_names, search_arguments
 from langchain_colbert_rag.context import Found, shown
 from langchain_colbert_rag.documents import to_langchain
@@ -27,6 +28,11 @@ PER_CALL = ("k", "filter", "mode", "passages", "passage_sentences", "context_tok
 
 # an encoder keeps the vectors of that many queries
 BATCH = 256
+
+
+def _plain_int(value: Any) -> Any:
+    """NumPy's integers as the core takes them; anything else is left to pydantic."""
+    return int(value) if isinstance(value, np.integer) else value
 
 
 class ColBERTRetriever(BaseRetriever):
@@ -71,12 +77,12 @@ class ColBERTRetriever(BaseRetriever):
         retriever.invoke("how long is the notice period?", filter={"year": 2024})
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", validate_assignment=True)
 
     store: ColBERTVectorStore
-    k: int = Field(default=4, ge=1, strict=True)
+    k: Annotated[int, BeforeValidator(_plain_int)] = Field(default=4, ge=1, strict=True)
     filter: Any = None
-    mode: Literal["maxsim", "bm25", "hybrid"] = "maxsim"
+    mode: Mode = "maxsim"
     passages: int | None = None
     passage_sentences: int | None = None
     context_tokens: int | None = Field(default=None, ge=1, strict=True)

@@ -17,6 +17,7 @@ from langchain_core.vectorstores import VectorStore
 from typing_extensions import Self
 
 from colbert_rag import Hit, Index, InvalidArgumentError, InvalidQueryError, TextEncoder
+from langchain_colbert_rag.adding import Addition
 from langchain_colbert_rag.arguments import (
     check_encoder,
     check_names,
@@ -25,7 +26,8 @@ from langchain_colbert_rag.arguments import (
     diversity_of,
     search_arguments,
 )
-from langchain_colbert_rag.documents import from_texts, to_core, to_langchain
+from langchain_colbert_rag.documents import from_texts, to_langchain
+from langchain_colbert_rag.filters import core_filter
 
 __all__ = ["ColBERTVectorStore"]
 
@@ -149,7 +151,7 @@ class ColBERTVectorStore(VectorStore):
         cls,
         texts: Iterable[str],
         embedding: Any = None,
-        metadatas: list[dict[str, Any]] | None = None,
+        metadatas: Sequence[dict[str, Any] | None] | None = None,
         *,
         ids: Sequence[str | None] | None = None,
         **kwargs: Any,
@@ -157,9 +159,9 @@ class ColBERTVectorStore(VectorStore):
         """Open a store and add texts.
 
         Args:
-            texts: Not blank.
+            texts: Blank ones are left out with a warning.
             embedding: The encoder, in the place where LangChain passes it.
-            metadatas: One for each text; what JSON can hold.
+            metadatas: One for each text, None for none; what JSON can hold.
             ids: One for each text; None for a new one.
             kwargs: ``path``, ``encoder``, ``index`` and ``lock_timeout_s``, as the class takes them.
 
@@ -183,7 +185,7 @@ class ColBERTVectorStore(VectorStore):
         cls,
         texts: Iterable[str],
         embedding: Any = None,
-        metadatas: list[dict[str, Any]] | None = None,
+        metadatas: Sequence[dict[str, Any] | None] | None = None,
         *,
         ids: Sequence[str | None] | None = None,
         **kwargs: Any,
@@ -227,14 +229,16 @@ class ColBERTVectorStore(VectorStore):
     ) -> list[str]:
         """Add documents, or replace those of the same id; one that is there unchanged is not encoded again.
 
+        Blank documents, such as empty pages, are left out with a warning; what has the id of one already stays.
+
         Args:
-            documents: With text that is not blank and metadata that JSON can hold; they are not changed.
+            documents: With metadata that JSON can hold; they are not changed.
             ids: One for each document, ahead of the documents' own; where neither is given, a new one.
             batch_size: Documents per commit; None for all in one.
             unknown: None; the place where LangChain's interface passes options of other stores.
 
         Returns:
-            The ids, in the order of the documents.
+            The ids of those that were added, in the order of the documents.
 
         Raises:
             InvalidArgumentError: no list of documents, or no list of ids.
@@ -242,9 +246,10 @@ class ColBERTVectorStore(VectorStore):
             DuplicateIdError: an id occurs twice.
         """
         check_names("ColBERTVectorStore.add_documents", unknown, ("documents", "ids", "batch_size"))
-        found = to_core(documents, ids)
-        self.index.upsert(found, commit_every=batch_size)
-        return [document.id for document in found]
+        addition = Addition.of(documents, ids)
+        with addition.named_in_errors():
+            self.index.upsert(addition.documents, commit_every=batch_size)
+        return [document.id for document in addition.documents]
 
     async def aadd_documents(self, documents: Iterable[Document], **kwargs: Any) -> list[str]:
         """:meth:`add_documents` in a thread."""
@@ -253,7 +258,7 @@ class ColBERTVectorStore(VectorStore):
     def add_texts(
         self,
         texts: Iterable[str],
-        metadatas: list[dict[str, Any]] | None = None,
+        metadatas: Sequence[dict[str, Any] | None] | None = None,
         *,
         ids: Sequence[str | None] | None = None,
         **kwargs: Any,
@@ -264,7 +269,7 @@ class ColBERTVectorStore(VectorStore):
     async def aadd_texts(
         self,
         texts: Iterable[str],
-        metadatas: list[dict[str, Any]] | None = None,
+        metadatas: Sequence[dict[str, Any] | None] | None = None,
         *,
         ids: Sequence[str | None] | None = None,
         **kwargs: Any,
@@ -272,21 +277,28 @@ class ColBERTVectorStore(VectorStore):
         """:meth:`add_texts` in a thread."""
         return await run_in_executor(None, self.add_texts, texts, metadatas, ids=ids, **kwargs)
 
-    def delete(self, ids: Iterable[str] | None = None, **unknown: Any) -> bool:
-        """Delete documents by id; unknown ids are left out.
+    def delete(self, ids: Iterable[str] | None = None, **options: Any) -> bool:
+        """Delete documents by id or by filter, or all of them where neither is given.
 
         Args:
-            ids: None for all documents.
-            unknown: None.
+            ids: Unknown ones are left out.
+            options: ``filter``, in place of ids: see the class; ``{}`` is every document.
 
         Returns:
             True: none of them is there any more.
+
+        Raises:
+            InvalidArgumentError: ids together with a filter, a filter of None, or an option of another name.
+            InvalidFilterError: the filter is refused.
         """
-        check_names("ColBERTVectorStore.delete", unknown, ("ids",))
+        check_names("ColBERTVectorStore.delete", options, ("ids", "filter"))
         if ids is None:
-            self.index.delete(filter={})
-        else:
+            self.index.delete(filter=core_filter(_filter_of(options)))
+        elif options.get("filter") is None:
             self.index.delete(ids)
+        else:
+            msg = "ColBERTVectorStore.delete takes ids or a filter, one of them. Nothing was deleted."
+            raise InvalidArgumentError(msg)
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
@@ -418,6 +430,18 @@ _NO_VECTOR = (
     "ColBERTVectorStore cannot search by one vector: a query has a vector per token. Search with its text, or call "
     "store.index.search_vectors with a (Q, D) array."
 )
+
+
+def _filter_of(options: dict[str, Any]) -> Any:
+    chosen = options.get("filter", {})
+    if chosen is None:
+        # a filter that somebody forgot to make
+        msg = (
+            "ColBERTVectorStore.delete got filter=None and no ids. To delete every document, call delete() or pass "
+            "filter={}. Nothing was deleted."
+        )
+        raise InvalidArgumentError(msg)
+    return chosen
 
 
 def _check_has_relevance(options: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from llama_index.core.schema import BaseNode, IndexNode, MetadataMode, NodeWithS
 
 from colbert_rag import Passage
 
-__all__ = ["NodeWithEvidence", "is_cut", "with_evidence"]
+__all__ = ["NodeWithEvidence", "as_evidence", "is_cut", "with_evidence"]
 
 
 class NodeWithEvidence(NodeWithScore):
@@ -47,6 +47,11 @@ def with_evidence(node: BaseNode, score: float, searched: str, passages: tuple[P
         # recursive retrieval takes a score of 0.0 for none and puts 1.0 in its place
         score = score or sys.float_info.min
     return NodeWithEvidence(node=node, score=score, passages=_in_own_text(node, searched, passages))
+
+
+def as_evidence(found: NodeWithScore) -> NodeWithEvidence:
+    """What something else has found, without passages; what has its evidence already stays as it is."""
+    return found if isinstance(found, NodeWithEvidence) else NodeWithEvidence(node=found.node, score=found.score)
 
 
 def _in_own_text(node: BaseNode, searched: str, passages: tuple[Passage, ...]) -> tuple[Passage, ...]:

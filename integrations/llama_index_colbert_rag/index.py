@@ -271,11 +271,13 @@ class ColBERTIndex(VectorStoreIndex):
 
     def insert(self, document: LlamaDocument, **insert_kwargs: Any) -> None:
         """Add the nodes of a document; :meth:`update_ref_doc` replaces those that are there."""
+        check_documents("insert", [document])
         with self._callback_manager.as_trace("insert"):
             self.insert_nodes(self._nodes_of([document], **insert_kwargs))
 
     async def ainsert(self, document: LlamaDocument, **insert_kwargs: Any) -> None:
         """:meth:`insert`; transformations and writing do not hold up the event loop."""
+        check_documents("ainsert", [document])
         with self._callback_manager.as_trace("ainsert"):
             await self.ainsert_nodes(await self._anodes_of([document], **insert_kwargs))
 
@@ -286,11 +288,13 @@ class ColBERTIndex(VectorStoreIndex):
             document: Known or new.
             update_kwargs: ``insert_kwargs`` for transformations; ``delete_kwargs`` have nothing to say here.
         """
+        check_documents("update_ref_doc", [document])
         with self._callback_manager.as_trace("update_ref_doc"):
             self._replace([document], **transformation_options(update_kwargs))
 
     async def aupdate_ref_doc(self, document: LlamaDocument, **update_kwargs: Any) -> None:
         """:meth:`update_ref_doc`; transformations and writing do not hold up the event loop."""
+        check_documents("aupdate_ref_doc", [document])
         with self._callback_manager.as_trace("aupdate_ref_doc"):
             await self._areplace([document], **transformation_options(update_kwargs))
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
 
 from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode
 
-from colbert_rag import Hit, InvalidQueryError, SearchConfig, filters
+from colbert_rag import Hit, InvalidQueryError, Mode, SearchConfig, filters
 from llama_index_colbert_rag.filters import restriction
 
 __all__ = ["SearchTerms", "query_text"]
-
-Mode: TypeAlias = Literal["maxsim", "bm25", "hybrid"]
 
 _MODES: dict[VectorStoreQueryMode, Mode] = {
     VectorStoreQueryMode.DEFAULT: "maxsim",

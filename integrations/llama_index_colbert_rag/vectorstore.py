@@ -27,6 +27,7 @@ from typing_extensions import Self
 from colbert_rag import Hit, Index, InvalidArgumentError, InvalidDocumentError, TextEncoder, filters
 from llama_index_colbert_rag.arguments import check_names, check_type, id_list
 from llama_index_colbert_rag.filters import condition_of, from_sources
+from llama_index_colbert_rag.naming import named_by_place
 from llama_index_colbert_rag.nodes import to_document, to_node
 from llama_index_colbert_rag.search import SearchTerms, query_text
 
@@ -154,7 +155,8 @@ class ColBERTVectorStore(BasePydanticVectorStore):
         """
         check_names("ColBERTVectorStore.add", unknown, ("nodes", "replacing"))
         replaced = None if replacing is None else from_sources(replacing)
-        self._index.upsert([to_document(node) for node in nodes], replacing=replaced)
+        with named_by_place(nodes):
+            self._index.upsert([to_document(node) for node in nodes], replacing=replaced)
         return [node.node_id for node in nodes]
 
     async def async_add(self, nodes: Sequence[BaseNode], **unknown: Any) -> list[str]:

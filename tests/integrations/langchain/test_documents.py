@@ -1,18 +1,16 @@
 from __future__ import annotations
 
 import pytest
-from langchain_colbert_rag.documents import evidence, from_texts, to_core, to_langchain, with_evidence
+from langchain_colbert_rag.documents import evidence, from_texts, to_langchain, with_evidence
 from langchain_core.documents import Document
 
 from colbert_rag import Document as CoreDocument
-from colbert_rag import Hit, InvalidArgumentError, InvalidDocumentError, Passage
+from colbert_rag import Hit, InvalidArgumentError, Passage
 
 
-def test_a_document_goes_to_the_core_and_comes_back_equal():
-    document = Document(id="i", page_content="text", metadata={"n": [1, None]})
-    [core] = to_core([document], None)
-    assert core == CoreDocument("i", "text", {"n": [1, None]})
-    assert to_langchain(core) == document
+def test_a_document_of_the_core_comes_back_with_its_text_metadata_and_id():
+    core = CoreDocument("i", "text", {"n": [1, None]}, heading="Not shown")
+    assert to_langchain(core) == Document(id="i", page_content="text", metadata={"n": [1, None]})
 
 
 def test_a_hit_comes_back_without_its_scores():
@@ -24,16 +22,6 @@ def test_each_text_without_metadata_gets_metadata_of_its_own():
     one, other = from_texts(["a", "b"], None)
     one.metadata["n"] = 1
     assert other.metadata == {}
-
-
-def test_new_ids_differ():
-    one, other = to_core([Document(page_content="a"), Document(page_content="a")], None)
-    assert one.id != other.id
-
-
-def test_an_empty_id_is_not_replaced_silently(store):
-    with pytest.raises(InvalidDocumentError, match="id"):
-        store.add_documents([Document(id="", page_content="a")])
 
 
 def test_evidence_is_the_relevance_and_the_passages():
@@ -59,22 +47,25 @@ def test_evidence_takes_the_place_of_what_a_document_has_under_its_names():
     assert document.metadata == {"relevance_score": "old", "passages": 12, "n": 1}
 
 
-@pytest.mark.parametrize("ids", ["xy", 3])
-def test_ids_that_are_no_list_are_refused(ids):
-    documents = [Document(page_content="a"), Document(page_content="b")]
-    with pytest.raises(InvalidArgumentError, match=f"ids must be a list of str.*found {type(ids).__name__}"):
-        to_core(documents, ids)
+def test_a_text_of_which_nothing_more_is_known_has_empty_metadata():
+    [one, other] = from_texts(iter(["a", "b"]), iter([None, {"n": 1}]))
+    assert (one.metadata, other.metadata) == ({}, {"n": 1})
 
 
-@pytest.mark.parametrize("documents", [Document(page_content="a"), "a", 3])
-def test_one_document_is_no_list_of_documents(documents):
-    with pytest.raises(InvalidArgumentError, match=f"found {type(documents).__name__}; wrap one document in a list"):
-        to_core(documents, None)
+@pytest.mark.parametrize("texts", [Document(page_content="a"), None, 3])
+def test_what_is_no_list_of_texts_is_refused_with_where_documents_go(texts):
+    found = type(texts).__name__
+    with pytest.raises(InvalidArgumentError, match=f"texts must be a list of str, found {found}; .* add_documents"):
+        from_texts(texts, None)
 
 
-@pytest.mark.parametrize("other", ["a", CoreDocument("a", "a"), None])
-def test_what_is_no_langchain_document_is_refused_with_its_place(other):
-    with pytest.raises(
-        InvalidArgumentError, match=f"number 1 must be a LangChain Document, found {type(other).__name__}"
-    ):
-        to_core([Document(page_content="a"), other], None)
+@pytest.mark.parametrize("other", [Document(page_content="a"), None, b"a"])
+def test_what_is_no_text_is_refused_with_its_place(other):
+    found = type(other).__name__
+    with pytest.raises(InvalidArgumentError, match=f"text number 1 must be a str, found {found}; .* use add_documents"):
+        from_texts(["a", other], None)
+
+
+def test_metadata_that_is_no_dict_is_refused_with_its_place():
+    with pytest.raises(InvalidArgumentError, match="metadata number 1 must be a dict or None, found str"):
+        from_texts(["a", "b"], [{}, "source"])

@@ -12,7 +12,7 @@ from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.vectorstores import InMemoryVectorStore
 from pydantic import ValidationError
 
-from colbert_rag import InvalidDocumentError, Reranker
+from colbert_rag import InvalidQueryError, Reranker
 from colbert_rag.testing import HashEncoder
 
 QUERY = "how long is the notice period"
@@ -78,9 +78,34 @@ async def test_nothing_in_nothing_out(reranker):
     assert await reranker.acompress_documents([], QUERY) == []
 
 
-def test_a_blank_document_is_refused(reranker):
-    with pytest.raises(InvalidDocumentError, match="blank"):
-        reranker.compress_documents([Document(page_content=" ")], QUERY)
+async def test_blank_documents_come_last_with_a_relevance_of_0_and_take_no_place_of_others(reranker, pages):
+    blank = [Document(id="empty", page_content=""), Document(id="blanks", page_content=" \n", metadata={"page": 7})]
+    given = [blank[0], pages[3], blank[1], pages[0]]
+    for top_n in (None, 3):
+        reranker.top_n = top_n
+        found = reranker.compress_documents(given, QUERY)
+        assert ids_of(found) == ["notice", "frist", "empty", "blanks"][:top_n]
+        assert [d.metadata["relevance_score"] for d in found[2:]] == [0.0, 0.0][: len(found) - 2]
+        assert await reranker.acompress_documents(given, QUERY) == found
+    reranker.top_n = 1
+    assert ids_of(reranker.compress_documents(given, QUERY)) == ["notice"]
+    reranker.top_n = None
+    [_, last] = reranker.compress_documents(blank, QUERY)
+    assert (last.page_content, last.metadata) == (" \n", {"page": 7, "relevance_score": 0.0, "passages": []})
+
+
+def test_a_blank_document_takes_no_room_of_a_context(encoder, pages):
+    reranker = ColBERTReranker(encoder=encoder, context_tokens=60)
+    blank = Document(id="blank", page_content=" ")
+    assert ids_of(reranker.compress_documents([blank, pages[0]], QUERY)) == ["notice"]
+    assert reranker.compress_documents([blank], QUERY) == []
+    with pytest.raises(InvalidQueryError, match="no room for any of 1 passages"):
+        ColBERTReranker(encoder=encoder, context_tokens=1).compress_documents([blank, pages[0]], QUERY)
+
+
+def test_a_blank_query_is_refused_beside_blank_documents(reranker):
+    with pytest.raises(InvalidQueryError, match="blank"):
+        reranker.compress_documents([Document(page_content=" ")], " ")
 
 
 async def test_async_finds_the_same(reranker, pages):

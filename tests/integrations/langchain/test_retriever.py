@@ -5,6 +5,7 @@ import copy
 import json
 import pickle
 
+import numpy as np
 import pytest
 from langchain_colbert_rag import ColBERTRetriever, InvalidArgumentError
 from langchain_core.callbacks import BaseCallbackHandler
@@ -119,6 +120,35 @@ async def test_an_unknown_argument_is_an_error_everywhere(handbook, retriever):
 def test_a_wrong_value_is_refused_by_the_constructor(handbook, fields):
     with pytest.raises(ValidationError):
         ColBERTRetriever(**{"store": handbook, **fields})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("k", -3), ("k", True), ("k", np.int64(0)), ("mode", "dense"), ("store", None), ("top_k", 3)]
+)
+def test_a_wrong_value_is_refused_when_it_is_assigned_and_the_old_one_stays(retriever, name: str, value):
+    before = retriever.model_dump()
+    with pytest.raises(ValidationError, match=name):
+        setattr(retriever, name, value)
+    assert retriever.model_dump() == before
+    assert len(retriever.invoke(QUERY)) == 4
+
+
+def test_fields_may_be_changed_later(retriever):
+    retriever.k, retriever.filter, retriever.passages = 2, {"lang": "en"}, 0
+    found = retriever.invoke(QUERY)
+    assert [(document.metadata["lang"], document.metadata["passages"]) for document in found] == [("en", [])] * 2
+
+
+async def test_k_may_be_an_integer_of_numpy(handbook):
+    retriever = ColBERTRetriever(store=handbook, k=np.int64(2))
+    assert type(retriever.k) is int
+    assert len(retriever.invoke(QUERY)) == len(await retriever.ainvoke(QUERY)) == 2
+    retriever.k = np.int32(3)
+    assert len(retriever.invoke(QUERY)) == 3
+    assert len(retriever.invoke(QUERY, k=np.uint8(1))) == 1
+    for wrong in (np.float64(2), np.bool_(True)):
+        with pytest.raises(ValidationError):
+            ColBERTRetriever(store=handbook, k=wrong)
 
 
 @pytest.mark.parametrize("k", [0, -1, True])

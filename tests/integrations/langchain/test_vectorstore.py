@@ -23,6 +23,7 @@ from colbert_rag import (
     InvalidQueryError,
     ModelMismatchError,
     SearchConfig,
+    filters,
 )
 from colbert_rag import Document as CoreDocument
 from colbert_rag.testing import HashEncoder
@@ -280,12 +281,6 @@ async def test_a_text_alone_is_not_taken_for_a_list_of_letters(store):
         await store.aadd_texts("one")
 
 
-def test_a_blank_document_is_refused_and_nothing_of_its_batch_is_written(store):
-    with pytest.raises(InvalidDocumentError, match="blank"):
-        store.add_texts(["a cat", " "])
-    assert len(store.index) == 0
-
-
 def test_metadata_that_json_cannot_hold_is_refused(store):
     with pytest.raises(InvalidDocumentError, match="tuple"):
         store.add_texts(["a cat"], [{"size": (1, 2)}])
@@ -293,7 +288,7 @@ def test_metadata_that_json_cannot_hold_is_refused(store):
 
 def test_batch_size_is_the_number_of_documents_per_commit(store):
     with pytest.raises(InvalidDocumentError):
-        store.add_texts(["one", "two", "three", " "], ids=list("abcd"), batch_size=0)
+        store.add_texts(["one", "two", "three"], ids=list("abc"), batch_size=0)
     store.add_texts(["one", "two", "three"], ids=list("abc"), batch_size=2)
     assert list(store.index.ids()) == ["a", "b", "c"]
     assert store.index.info().n_segments == 2
@@ -328,6 +323,51 @@ def test_delete_of_nothing_deletes_nothing_and_of_none_everything(handbook):
     handbook.delete()
     assert len(handbook.index) == 0
     assert handbook.similarity_search(QUERY) == []
+
+
+@pytest.fixture(params=["sync", "async"])
+def delete(request: pytest.FixtureRequest, handbook):
+    """Both ways to delete, and what is left then."""
+
+    async def run(*given, **options):
+        answer = (
+            await handbook.adelete(*given, **options)
+            if request.param == "async"
+            else handbook.delete(*given, **options)
+        )
+        assert answer is True
+        return set(handbook.index.ids())
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"lang": "en", "year": {"$lt": 2024}},
+        filters.And((filters.Compare("lang", "eq", "en"), filters.Compare("year", "lt", 2024))),
+        lambda document: type(document) is Document and document.metadata["year"] in (2020, 2022),
+    ],
+)
+async def test_delete_takes_the_filters_of_a_search(delete, chosen):
+    assert await delete(filter=chosen) == {"notice", "frist"}
+
+
+async def test_delete_by_the_empty_filter_and_by_nothing_deletes_everything(delete, handbook, pages):
+    assert await delete(filter={}) == set()
+    handbook.add_documents(pages)
+    assert await delete() == set()
+
+
+async def test_delete_takes_ids_or_a_filter_and_a_filter_of_none_is_not_everything(delete, handbook):
+    with pytest.raises(InvalidArgumentError, match="takes ids or a filter, one of them"):
+        await delete(["notice"], filter={"lang": "de"})
+    with pytest.raises(InvalidArgumentError, match="got filter=None and no ids"):
+        await delete(filter=None)
+    with pytest.raises(InvalidFilterError):
+        await delete(filter={"year": {"$gt_e": 2021}})
+    assert len(handbook.index) == 4
+    assert await delete(["notice"], filter=None) == {"leave", "remote", "frist"}
 
 
 # --- searching

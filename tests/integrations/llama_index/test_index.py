@@ -6,12 +6,20 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
-from llama_index.core import Document, MockEmbedding, Settings, StorageContext, VectorStoreIndex
+from llama_index.core import (
+    Document,
+    MockEmbedding,
+    Settings,
+    StorageContext,
+    VectorStoreIndex,
+    load_index_from_storage,
+)
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.schema import (
     IndexNode,
     MetadataMode,
     NodeRelationship,
+    NodeWithScore,
     RelatedNodeInfo,
     TextNode,
     TransformComponent,
@@ -255,6 +263,15 @@ def test_a_document_by_itself_is_refused_with_words(tmp_path, encoder):
         ColBERTIndex.from_documents(LONG, path=tmp_path / "index", encoder=encoder)
 
 
+@pytest.mark.parametrize("name", ["insert", "update_ref_doc"])
+@pytest.mark.parametrize("wrong", ["text", None, [LONG]])
+async def test_what_is_no_document_is_refused_with_words(index, call, name: str, wrong):
+    found = type(wrong).__name__
+    with pytest.raises(InvalidArgumentError, match=rf"{name} takes documents of llama_index, found {found} .* Make it"):
+        await call(index, name, wrong)
+    assert len(index.vector_store.client) == 4
+
+
 def test_a_closed_index_takes_its_temporary_folder_with_it(encoder, documents):
     with ColBERTIndex.from_documents(documents, encoder=encoder) as index:
         folder = Path(index.vector_store.path)
@@ -267,6 +284,19 @@ def test_load_creates_nothing(tmp_path):
     with pytest.raises(IndexNotFoundError):
         ColBERTIndex.load(tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()
+
+
+def test_load_index_from_storage_makes_a_plain_index_that_needs_a_mock_embedding(index, documents, tmp_path):
+    index.storage_context.persist(str(tmp_path / "storage"))
+    context = StorageContext.from_defaults(persist_dir=str(tmp_path / "storage"), vector_store=index.vector_store)
+    with pytest.raises(ImportError, match="embeddings-openai"):
+        load_index_from_storage(context)
+    plain = load_index_from_storage(context, embed_model=MockEmbedding(embed_dim=1))
+    assert type(plain) is VectorStoreIndex
+    [best, _] = plain.as_retriever(similarity_top_k=2).retrieve("thirty days of leave")
+    assert (best.node.ref_doc_id, type(best)) == ("leave", NodeWithScore)
+    assert plain.refresh_ref_docs(documents) == [True] * 4
+    assert len(index.vector_store.client) == 8
 
 
 def test_nothing_asks_for_a_model_of_another_company(index):

@@ -5,7 +5,10 @@ import pickle
 
 import numpy as np
 import pytest
+from llama_index.core import MockEmbedding, VectorStoreIndex
 from llama_index.core.indices.query.query_transform import HyDEQueryTransform
+from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation.span_handlers import NullSpanHandler
 from llama_index.core.llms import MockLLM
 from llama_index.core.postprocessor import SimilarityPostprocessor
 from llama_index.core.query_engine import RetrieverQueryEngine
@@ -130,6 +133,43 @@ def test_an_index_node_leads_to_what_it_stands_for(store, retrieve):
     engine = RetrieverQueryEngine.from_args(nested, llm=MockLLM())
     [answer] = retrieve(ColBERTRetriever(store, 1, object_map={"inner": engine}), "birch")
     assert "amber" in answer.text
+
+
+def test_whatever_an_index_node_leads_to_comes_back_with_evidence_of_which_there_may_be_none(store, retrieve):
+    store.add([TextNode(id_="plain", text="amber"), IndexNode(id_="door", text="birch", index_id="inner")])
+    nested = ColBERTRetriever(store, 1, node_ids=["plain"])
+    other = VectorStoreIndex([TextNode(id_="deep", text="deep")], embed_model=MockEmbedding(embed_dim=2))
+    led_to = {
+        "plain": nested,
+        "inside": TextNode(id_="inside", text="i"),
+        "scored": NodeWithScore(node=TextNode(id_="scored", text="s"), score=0.25),
+        "deep": other.as_retriever(),
+        "door": None,
+    }
+    for node_id, led in led_to.items():
+        [found] = retrieve(ColBERTRetriever(store, 1, object_map={"inner": led}), "birch")
+        assert (found.node_id, type(found)) == (node_id, NodeWithEvidence)
+        assert len(found.passages) == (node_id in ("plain", "door"))
+    [answer] = retrieve(ColBERTRetriever(store, 1, object_map={"inner": other.as_query_engine(llm=MockLLM())}), "birch")
+    assert (type(answer), answer.passages) == (NodeWithEvidence, ())
+    [scored] = retrieve(ColBERTRetriever(store, 1, object_map={"inner": led_to["scored"]}), "birch")
+    assert (scored.node, scored.score) == (led_to["scored"].node, 0.25)
+
+
+def test_a_retrieval_is_one_span_of_a_trace(handbook, retrieve):
+    class Spans(NullSpanHandler):
+        def span_enter(self, id_, *args, **kwargs):
+            seen.append(id_.split("-")[0])
+
+    seen = []
+    root = get_dispatcher()
+    handlers = list(root.span_handlers)
+    root.add_span_handler(Spans())
+    try:
+        retrieve(ColBERTRetriever(handbook), "notice")
+    finally:
+        root.span_handlers = handlers
+    assert sum(name in ("ColBERTRetriever.retrieve", "ColBERTRetriever.aretrieve") for name in seen) == 1
 
 
 def test_an_index_node_of_score_zero_is_not_taken_for_a_perfect_one(store, retrieve):

@@ -108,7 +108,7 @@ def test_adding_replaces_by_id_and_leaves_what_has_not_changed(new_store, slow_e
 
 
 def test_a_batch_with_one_bad_node_is_refused_whole(store, pages):
-    with pytest.raises(InvalidDocumentError, match="document 'blank': the text is blank"):
+    with pytest.raises(InvalidDocumentError, match=r"node number 4 \('blank'\): the text is blank"):
         store.add([*pages, TextNode(id_="blank", text=" ")])
     assert len(store.client) == 0
 
