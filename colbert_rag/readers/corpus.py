@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from colbert_rag.readers.records import read_csv, read_jsonl
 from colbert_rag.types import Document
 from colbert_rag.validation import check_documents
 
-__all__ = ["SUPPORTED_SUFFIXES", "Corpus", "SkippedFile"]
+__all__ = ["SUPPORTED_SUFFIXES", "Corpus", "SkippedFile", "folder_of"]
 
 _PageReader: TypeAlias = Callable[[Path], tuple[str, dict[str, Any]]]
 _RecordReader: TypeAlias = Callable[[Path], Iterator[Document]]
@@ -27,6 +28,9 @@ _PAGE_READERS: dict[str, _PageReader] = {
     ".pdf": read_pdf,
 }
 _RECORD_READERS: dict[str, _RecordReader] = {".jsonl": read_jsonl, ".jsonl.gz": read_jsonl, ".csv": read_csv}
+
+# of a document's extra
+_FOLDER = "indexed_from"
 
 SUPPORTED_SUFFIXES = (*_PAGE_READERS, *_RECORD_READERS)
 """What a file name may end in, in any case."""
@@ -60,8 +64,8 @@ class Corpus:
     A ``.txt``, ``.md``, ``.html`` or ``.pdf`` file is one document. Its id is the file's name, or the path relative
     to the given folder, with ``/`` on every system; ``metadata["source"]`` is its path. The records of ``.jsonl``,
     ``.jsonl.gz`` and ``.csv`` files carry their own ids. Folders are read with their subfolders, in sorted order;
-    names that begin with a dot are left out, links to folders are not followed. ``extra["folder"]`` of a document that
-    a folder gave is that folder's absolute path.
+    names that begin with a dot are left out, links to folders are not followed. :func:`folder_of` says which folder
+    gave a document.
 
     A file of a folder that is one document is read whole or skipped. Records are given out as they are read, so one
     that is wrong ends the iteration, whether its file was named or found.
@@ -70,6 +74,7 @@ class Corpus:
         paths: Files and folders.
 
     Attributes:
+        folders: The absolute path of each folder, and how many files were found in it, whether they can be read or not.
         skipped: Files of folders that are of no known type, blank, or cannot be read; complete once the iteration has
             ended.
 
@@ -90,6 +95,8 @@ class Corpus:
     def __init__(self, paths: Sequence[str | os.PathLike[str]]) -> None:
         self._found: list[SkippedFile] = []
         found = [source for path in paths for source in _find(Path(path), self._found)]
+        n_files = Counter(source.folder for source in found)
+        self.folders = {name: n_files[name] for path in map(Path, paths) if path.is_dir() for name in [_absolute(path)]}
         self._sources = [source for source in found if _suffix(source.path)]
         self._found += [_unknown(source.path) for source in found if not _suffix(source.path)]
         self.skipped: list[SkippedFile] = list(self._found)
@@ -110,7 +117,7 @@ class Corpus:
             return _named_page(source, read)
         try:
             text, metadata = read(source.path)
-            document = Document(source.name, text, {"source": path, **metadata}, extra={"folder": source.folder})
+            document = Document(source.name, text, {"source": path, **metadata}, extra={_FOLDER: source.folder})
             if not text.strip():
                 self.skipped.append(SkippedFile(path, "no text in it"))
                 return None
@@ -119,6 +126,12 @@ class Corpus:
             self.skipped.append(SkippedFile(path, _reason(error, source), is_unreadable=True))
             return None
         return document
+
+
+def folder_of(document: Document) -> str | None:
+    """The absolute path of the folder that gave a document, below which its id is a path; None for any other."""
+    folder = document.extra.get(_FOLDER) if isinstance(document.extra, dict) else None
+    return folder if isinstance(folder, str) else None
 
 
 def _named_page(source: _Source, read: _PageReader) -> Document:

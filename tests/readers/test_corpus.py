@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from colbert_rag.errors import CorpusFormatError
-from colbert_rag.readers import SUPPORTED_SUFFIXES, Corpus, SkippedFile
+from colbert_rag.readers import SUPPORTED_SUFFIXES, Corpus, SkippedFile, folder_of
 from colbert_rag.types import Document
 
 
@@ -142,9 +142,12 @@ def test_a_document_knows_the_folder_that_gave_it_by_one_name(folder: Path, tmp_
     monkeypatch.chdir(tmp_path)
     (tmp_path / "b").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "b", target_is_directory=True)
-    found = {document.id: document.extra for document in Corpus([name])}
-    assert found["b/second.md"] == {"folder": folder.as_posix()}
-    assert found["record"] is None
+    corpus = Corpus([name, folder / "a.txt"])
+    assert corpus.folders == {folder.as_posix(): 7}
+    found = [(document.id, folder_of(document)) for document in corpus]
+    assert ("b/second.md", folder.as_posix()) in found
+    assert ("record", None) in found
+    assert ("a.txt", None) in found
 
 
 @pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs symbolic links")
