@@ -55,11 +55,12 @@ def test_without_prune_they_stay(run, folder: Path, path: Path):
     assert "c.txt" in ids(path)
 
 
-def test_a_file_that_is_there_and_cannot_be_read_keeps_its_document(prune, folder: Path, path: Path):
-    (folder / "c.txt").write_bytes(b"\xff")
+@pytest.mark.parametrize(("content", "reason"), [(b"\xff", "expected UTF-8"), (b"", "no text in it")])
+def test_a_file_that_is_there_and_gives_nothing_keeps_its_document(prune, folder: Path, path: Path, content, reason):
+    (folder / "c.txt").write_bytes(content)
     outcome = prune(folder)
     assert outcome.code == 0
-    assert f"{folder.as_posix()}/c.txt: expected UTF-8" in outcome.err
+    assert f"{folder.as_posix()}/c.txt: {reason}" in outcome.err
     assert ids(path) == ["a.txt", "b/deep.txt", "c.txt"]
 
 
