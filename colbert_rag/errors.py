@@ -5,7 +5,7 @@
     ├── InvalidVectorsError    (ValueError)     token vectors are refused
     ├── InvalidQueryError      (ValueError)     a query or a search option is refused
     ├── InvalidFilterError     (ValueError)     a metadata filter is refused
-    ├── InvalidArgumentError   (TypeError)      an adapter's argument of a name or kind that it does not take
+    ├── InvalidArgumentError   (TypeError)      an argument of a name or kind that a call does not take
     ├── DuplicateIdError       (ValueError)     an id is in the index already, or twice in one batch
     ├── IndexExistsError       (FileExistsError)
     ├── IndexNotFoundError     (FileNotFoundError)

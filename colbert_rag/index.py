@@ -30,7 +30,15 @@ from colbert_rag.models import (
 from colbert_rag.search import Ranker
 from colbert_rag.search.device import check_device, ranker_for
 from colbert_rag.selection import CheckedFilter, Filter, checked_filter, selected_keys
-from colbert_rag.storage import Catalog, IndexSettings, Reading, create_catalog, index_folder
+from colbert_rag.storage import (
+    Catalog,
+    IndexSettings,
+    Reading,
+    absolute_folder,
+    check_is_vacant,
+    create_catalog,
+    index_folder,
+)
 from colbert_rag.types import (
     BackupReport,
     Document,
@@ -106,7 +114,7 @@ class Index:
         """Create an empty index in a folder that is new or empty.
 
         Args:
-            path: The folder; its parents are created too.
+            path: The folder; its parents are created too. A ``~`` at its start is the user's home.
             encoder: An encoder, or a model's name or path; None for the built-in model.
             dim: Given instead of an encoder, the index takes vectors only, of this dimension.
             bits: Bits per dimension once the index is compressed.
@@ -118,11 +126,15 @@ class Index:
             device: As in :meth:`open`.
 
         Raises:
-            IndexExistsError: the folder is not empty.
+            IndexExistsError: the folder is not empty, or no folder.
+            InvalidArgumentError: the path is neither a str nor a path.
             InvalidQueryError: an option is out of range.
             MissingDependencyError: faiss is not installed, which the index will need when it grows.
             DeviceError: a device is named that is not there.
         """
+        folder = index_folder(path)
+        # creating checks again; here it is before a model loads
+        check_is_vacant(folder)
         ranker = ranker_for(check_device(device))
         check_timeout(lock_timeout_s)
         check_create_options(encoder, dim, bits, exact_tokens, probe_tokens)
@@ -139,7 +151,6 @@ class Index:
             pool_factor=int(pool_factor),
             word_pairs=True,
         )
-        folder = index_folder(path)
         create_catalog(folder, settings)
         return cls(folder, Catalog(folder, lock_timeout_s=lock_timeout_s), chosen, ranker)
 
@@ -158,7 +169,7 @@ class Index:
         Nothing is read but the catalog; the model loads at the first text, vectors are mapped at the first search.
 
         Args:
-            path: The folder.
+            path: The folder, as in :meth:`create`.
             encoder: The encoder that the index was built with, if it has no name to be found by.
             read_only: Refuse writes.
             lock_timeout_s: How long a write waits for another writer.
@@ -167,6 +178,7 @@ class Index:
 
         Raises:
             IndexNotFoundError: the folder is no index.
+            InvalidArgumentError: the path is neither a str nor a path.
             ModelMismatchError: another model than the index was built with.
             CorruptIndexError: the catalog cannot be read.
             UnsupportedFormatError: a newer format.
@@ -584,7 +596,7 @@ class Index:
             CorruptIndexError: this index is damaged; nothing was kept. See docs/how-to/backup.md.
             StorageError: the copy cannot be written.
         """
-        return backup_index(self._path, self._catalog, Path(target).absolute(), progress or silent)
+        return backup_index(self._path, self._catalog, absolute_folder(target), progress or silent)
 
     def close(self) -> None:
         """Free files and threads; safe to call twice, and in a forked child, which has none of them."""

@@ -14,7 +14,16 @@ from colbert_rag.errors import CorruptIndexError, IndexExistsError, StorageError
 from colbert_rag.index import Index
 from colbert_rag.models import NO_MODEL, check_model_is_there, check_same_model, encoder_for, is_elsewhere
 from colbert_rag.search import column_shape, open_codec
-from colbert_rag.storage import Catalog, CodecRecord, FileRecord, Segment, SegmentRecord, create_catalog, index_folder
+from colbert_rag.storage import (
+    Catalog,
+    CodecRecord,
+    FileRecord,
+    Segment,
+    SegmentRecord,
+    absolute_folder,
+    create_catalog,
+    index_folder,
+)
 from colbert_rag.storage.connection import is_in_doubt
 from colbert_rag.storage.copying import appearing_folder, copy_file, open_file
 from colbert_rag.storage.files import make_folder, remove_folder, sha256_of, sync_folder
@@ -64,7 +73,7 @@ def restore_index(
         ModelMismatchError: the encoder is not the one that the index was built with.
         ModelNotFoundError: documents must be encoded anew, and their model is not here.
     """
-    old, new = index_folder(source), Path(target).absolute()
+    old, new = index_folder(source), absolute_folder(target)
     if new.resolve().is_relative_to(old.resolve()):
         msg = f"{new}: lies inside the index {old}, which is left as it is. Choose a place outside."
         raise IndexExistsError(msg)

@@ -26,6 +26,7 @@ from colbert_rag import (
     IndexClosedError,
     IndexExistsError,
     IndexNotFoundError,
+    InvalidArgumentError,
     InvalidDocumentError,
     InvalidFilterError,
     InvalidQueryError,
@@ -631,6 +632,39 @@ class TestOpening:
         (tmp_path / "full" / "file").write_text("mine")
         with pytest.raises(IndexExistsError, match="not an empty folder"):
             Index.create(tmp_path / "full", encoder)
+
+    @pytest.mark.parametrize("name", ["full", "full/file"])
+    def test_create_refuses_a_taken_place_before_it_loads_anything(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    ):
+        (tmp_path / "full").mkdir()
+        (tmp_path / "full" / "file").write_text("mine")
+        loaded: list[object] = []
+        monkeypatch.setattr("colbert_rag.index.require_faiss", lambda: loaded.append("faiss"))
+        monkeypatch.setattr("colbert_rag.index.encoder_for", loaded.append)
+        with pytest.raises(IndexExistsError, match="not an empty folder"):
+            Index.create(tmp_path / name)
+        assert loaded == []
+
+    @pytest.mark.parametrize("path", [None, 7, b"bytes"])
+    def test_what_is_no_path_is_refused_with_advice(self, path, encoder: HashEncoder):
+        for call in (Index.create, Index.open, Index.open_or_create):
+            with pytest.raises(InvalidArgumentError, match=rf"found {type(path).__name__}\. Name its folder"):
+                call(path, encoder)
+
+    def test_a_tilde_is_the_users_home(self, tmp_path: Path, encoder: HashEncoder, monkeypatch: pytest.MonkeyPatch):
+        for name in ("HOME", "USERPROFILE"):
+            monkeypatch.setenv(name, str(tmp_path / "ann"))
+        monkeypatch.chdir(tmp_path)
+        with Index.create("~/handbook", encoder) as index:
+            index.add([Document("a", "text")])
+            index.backup("~/copy")
+        for path in ("~/handbook", Path("~/handbook"), "~/copy", tmp_path / "ann" / "handbook"):
+            with Index.open(path, encoder) as index:
+                assert list(index.ids()) == ["a"]
+        assert [entry.name for entry in tmp_path.iterdir()] == ["ann"]
+        Index.create("./~", encoder).close()
+        assert (tmp_path / "~").is_dir()
 
     def test_reopened_index_gives_the_same_answers(
         self, new_index: NewIndex, documents: list[Document], encoder: HashEncoder

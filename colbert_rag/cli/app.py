@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from colbert_rag.cli.deleting import delete_documents
 from colbert_rag.cli.demo import demo
 from colbert_rag.cli.evaluating import evaluate_index
 from colbert_rag.cli.explaining import explain_hits
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.command("index")(index_files)
 app.command("search")(search_index)
+app.command("delete")(delete_documents)
 app.command("explain")(explain_hits)
 app.command("eval")(evaluate_index)
 app.command("mine")(mine_negatives)

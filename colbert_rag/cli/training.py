@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
+from colbert_rag.cli.indexing import report_skipped
 from colbert_rag.cli.output import counted, emit_json, make_table, output_console, say
 from colbert_rag.cli.progress import progress_bars
 from colbert_rag.cli.training_data import CorpusOption, check_against_tests, texts_by_id
@@ -147,7 +148,7 @@ def _train(
     from colbert_rag.training import TrainingSettings, read_pairs, rounds
 
     settings = TrainingSettings(**options)
-    texts = None if corpus is None else texts_by_id(Corpus(corpus))
+    texts = None if corpus is None else _texts(corpus)
     pairs = read_pairs(pairs_file)
     check_against_tests(pairs_file, pairs, tests)
     try:
@@ -157,6 +158,13 @@ def _train(
         if work.is_dir():
             say(f"interrupted; {work} holds what is done; run the command again with --resume")
         raise typer.Exit(130) from error
+
+
+def _texts(paths: list[Path]) -> dict[str, str]:
+    corpus = Corpus(paths)
+    texts = texts_by_id(corpus)
+    report_skipped(corpus.skipped)
+    return texts
 
 
 def _print(record: Record, output: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from colbert_rag.readers.corpus import SUPPORTED_SUFFIXES, Corpus, SkippedFile
+from colbert_rag.readers.corpus import SUPPORTED_SUFFIXES, Corpus, SkippedFile, folder_of
 from colbert_rag.readers.judged import JudgedCorpus, Qrels, read_judged_corpus, read_qrels, read_queries
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "JudgedCorpus",
     "Qrels",
     "SkippedFile",
+    "folder_of",
     "read_judged_corpus",
     "read_qrels",
     "read_queries",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -64,7 +67,8 @@ def read_pdf(path: Path) -> tuple[str, dict[str, Any]]:
     """
     pypdf = _require("pypdf", "pypdf", "pdf", path)
     try:
-        pages = [page.extract_text().strip() for page in pypdf.PdfReader(path).pages]
+        with _not_on_stderr("pypdf"):
+            pages = [page.extract_text().strip() for page in pypdf.PdfReader(path).pages]
     # pypdf raises its own errors for what it checks, and built-in ones where a damaged file surprises it
     except Exception as error:
         raise CorpusFormatError(
@@ -78,6 +82,18 @@ def read_pdf(path: Path) -> tuple[str, dict[str, Any]]:
         offsets.append(len(text))
         text += page
     return text, {"pages": len(pages), "page_offsets": offsets}
+
+
+@contextmanager
+def _not_on_stderr(name: str) -> Iterator[None]:
+    """Keep a logger's warnings from stderr, where they go when nobody has asked for them; who did still gets them."""
+    # a handler of our own and not a level: other threads may be here too
+    handler = logging.NullHandler()
+    logging.getLogger(name).addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger(name).removeHandler(handler)
 
 
 def _require(module: str, package: str, extra: str, path: Path) -> ModuleType:

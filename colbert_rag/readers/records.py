@@ -62,10 +62,15 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise CorpusFormatError(f"{path}:{number}: expected one JSON object a line: {error}") from error
+            raise CorpusFormatError(_no_json(line, error, f"{path}:{number}")) from error
         if not isinstance(record, dict):
             raise CorpusFormatError(f"{path}:{number}: expected a JSON object, found {type(record).__name__}")
         yield number, record
+
+
+def _no_json(line: str, error: ValueError | RecursionError, where: str) -> str:
+    reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+    return f"{where}: expected one JSON object a line: {reason}; found {line.strip()!r:.80}"
 
 
 def _check_header(header: list[str], path: Path) -> None:

@@ -1,8 +1,8 @@
 """Keeping an index on disk: array files, segments, and the catalog that commits them."""
 
-from colbert_rag.storage.access import index_folder
+from colbert_rag.storage.access import absolute_folder, index_folder
 from colbert_rag.storage.catalog import Catalog, CatalogState
-from colbert_rag.storage.creating import create_catalog
+from colbert_rag.storage.creating import check_is_vacant, create_catalog
 from colbert_rag.storage.files import remove_folder, sha256_of
 from colbert_rag.storage.full_text import parts_of, words_of
 from colbert_rag.storage.reading import Reading
@@ -24,6 +24,8 @@ __all__ = [
     "StoredDocument",
     "TokenColumns",
     "Writing",
+    "absolute_folder",
+    "check_is_vacant",
     "content_of",
     "create_catalog",
     "fresh_name",

@@ -7,11 +7,19 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from colbert_rag.errors import ReadOnlyIndexError
+from colbert_rag.errors import InvalidArgumentError, ReadOnlyIndexError
 from colbert_rag.storage.guards import has_only_name
 from colbert_rag.storage.system_errors import is_writable
 
-__all__ = ["CATALOG", "IMMUTABLE", "CatalogFiles", "access_mode", "index_folder", "may_write"]
+__all__ = [
+    "CATALOG",
+    "IMMUTABLE",
+    "CatalogFiles",
+    "absolute_folder",
+    "access_mode",
+    "index_folder",
+    "may_write",
+]
 
 CATALOG = "catalog.sqlite"
 IMMUTABLE = "mode=ro&immutable=1"
@@ -56,9 +64,29 @@ class CatalogFiles:
         return now.is_shared != self.is_shared or (not self.is_shared and now != self)
 
 
-def index_folder(path: str | Path) -> Path:
-    """The folder itself, behind whatever links lead to it now: they may lead elsewhere while an index is open."""
-    absolute = Path(path).absolute()
+def absolute_folder(path: object) -> Path:
+    """The absolute path of a folder that a user named; a ``~`` at its start is the user's home.
+
+    Raises:
+        InvalidArgumentError: neither a str nor a path.
+    """
+    if not isinstance(path, str | os.PathLike):
+        msg = (
+            f"the path of an index must be a str or a pathlib.Path, found {type(path).__name__}. Name its folder, "
+            'for example "handbook.index".'
+        )
+        raise InvalidArgumentError(msg)
+    # of pathlib's own, a home that is not known is an error; here such a name is one like any other
+    return Path(os.path.expanduser(path)).absolute()  # noqa: PTH111
+
+
+def index_folder(path: object) -> Path:
+    """The folder itself, behind whatever links lead to it now: they may lead elsewhere while an index is open.
+
+    Raises:
+        InvalidArgumentError: neither a str nor a path.
+    """
+    absolute = absolute_folder(path)
     # on Windows it would turn the letter of a drive into the name of a server, which SQLite's URIs cannot hold
     if os.name == "nt":
         return absolute

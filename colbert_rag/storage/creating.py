@@ -17,7 +17,18 @@ from colbert_rag.storage.schema import SCHEMA
 from colbert_rag.storage.system_errors import read_errors
 from colbert_rag.storage.writing import Writing
 
-__all__ = ["create_catalog"]
+__all__ = ["check_is_vacant", "create_catalog"]
+
+
+def check_is_vacant(folder: Path) -> None:
+    """Refuse a place where no index can be created.
+
+    Raises:
+        IndexExistsError: there is an index, a file, or a folder that is not empty.
+        StorageError: the folder cannot be read.
+    """
+    with read_errors(folder):
+        _check_is_empty(folder)
 
 
 def create_catalog(folder: Path, settings: IndexSettings) -> None:
@@ -30,8 +41,7 @@ def create_catalog(folder: Path, settings: IndexSettings) -> None:
     """
     path = folder / CATALOG
     building = folder / f"{UNFINISHED}{secrets.token_hex(8)}"
-    with read_errors(folder):
-        _check_is_empty(folder)
+    check_is_vacant(folder)
     make_folders(folder)
     try:
         _build(building, settings)

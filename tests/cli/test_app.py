@@ -8,7 +8,7 @@ import pytest
 
 from colbert_rag.version import __version__
 
-COMMANDS = ["index", "search", "explain", "eval", "info", "verify", "compact", "backup", "restore", "demo"]
+COMMANDS = ["index", "search", "delete", "explain", "eval", "info", "verify", "compact", "backup", "restore", "demo"]
 
 
 def test_the_help_names_every_command_and_exit_code(run):

@@ -16,6 +16,7 @@ def test_the_outcome_counts_documents(run, corpus: Path, tmp_path: Path):
     assert {**outcome.json, "seconds": 0} == {
         "path": str(tmp_path / "a.index"),
         "added": 4,
+        "removed": 0,
         "documents": 4,
         "seconds": 0,
         "skipped": [],
@@ -56,6 +57,58 @@ def test_many_skipped_files_are_counted_and_listed_in_json(run, tmp_path: Path):
     assert len(outcome.json["skipped"]) == 7
 
 
+def test_files_that_cannot_be_read_are_named_and_the_others_indexed(run, tmp_path: Path):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    (folder / "a.txt").write_text("Some text.")
+    (folder / "broken.pdf").write_bytes(b"no PDF at all")
+    (folder / "latin.txt").write_bytes("Grüße".encode("latin-1"))
+    for n in range(7):
+        (folder / f"{n}.png").write_bytes(b"")
+    outcome = run("index", folder, "--into", tmp_path / "a.index", "--model", "hash")
+    assert outcome.code == 0
+    assert "1 document written" in outcome.err
+    assert "left out: 9 files" in outcome.err
+    assert "and 2 more" in outcome.err
+    assert f"{folder.as_posix()}/broken.pdf: cannot be read as PDF (" in outcome.err
+    assert f"{folder.as_posix()}/latin.txt: expected UTF-8, found byte 0xfc" in outcome.err
+
+
+def test_a_folder_of_which_nothing_can_be_indexed_ends_with_1(run, tmp_path: Path):
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    (folder / "latin.txt").write_bytes(b"\xff")
+    outcome = run("index", folder, "--into", tmp_path / "a.index", "--model", "hash")
+    assert outcome.code == 1
+    assert "latin.txt: expected UTF-8" in outcome.err
+    assert "none of these files could be indexed" in outcome.err
+    outcome = run("index", folder, "--into", tmp_path / "a.index", "--model", "hash", "--json")
+    assert (outcome.code, len(outcome.json["skipped"])) == (1, 1)
+
+
+def test_a_run_that_finds_nothing_new_ends_with_0(run, tmp_path: Path):
+    (tmp_path / "empty.jsonl").write_text("")
+    assert run("index", tmp_path / "empty.jsonl", "--into", tmp_path / "a.index", "--model", "hash").code == 0
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    (folder / "a.txt").write_text("Some text.")
+    (folder / "0.png").write_bytes(b"")
+    for _ in range(2):
+        outcome = run("index", folder, "--into", tmp_path / "a.index", "--model", "hash", "--upsert")
+        assert outcome.code == 0
+    assert "0 documents written" in outcome.err
+
+
+def test_an_index_below_the_home_is_named_by_a_tilde(run, corpus: Path, tmp_path: Path, monkeypatch):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path / "ann"))
+    monkeypatch.chdir(tmp_path)
+    assert run("index", corpus, "--into", "~/a.index", "--model", "hash").code == 0
+    assert run("info", "~/a.index", "--json").json["n_documents"] == 4
+    assert (tmp_path / "ann" / "a.index").is_dir()
+    assert not (tmp_path / "~").exists()
+
+
 def test_a_duplicate_is_refused_with_a_word_on_upsert(run, index_path: Path, corpus: Path):
     outcome = run("index", corpus, "--into", index_path, "--model", "hash")
     assert (outcome.code, outcome.out) == (1, "")
@@ -75,7 +128,8 @@ def test_a_wrong_file_leaves_nothing_behind_of_its_batch(run, corpus: Path, tmp_
     corpus.write_text(corpus.read_text() + "broken\n")
     outcome = run("index", corpus, "--into", tmp_path / "a.index", "--model", "hash")
     assert outcome.code == 1
-    assert f"CorpusFormatError: {corpus}:5:" in outcome.err
+    assert f"CorpusFormatError: {corpus}:5: expected one JSON object a line: " in outcome.err
+    assert "the index holds 0 documents; put the file right or move it away, and run the command again" in outcome.err
     assert run("info", tmp_path / "a.index", "--json").json["n_documents"] == 0
 
 

@@ -74,6 +74,17 @@ def test_every_option_reaches_the_settings(run, asked, tmp_path, pairs_file, cor
     assert options["corpus"].keys() == {"notice", "holiday", "travel", "laptop"}
 
 
+def test_files_of_the_corpus_that_cannot_be_read_are_named(run, asked, tmp_path, pairs_file):
+    folder = tmp_path / "handbook"
+    folder.mkdir()
+    (folder / "a.txt").write_text("Some text.")
+    (folder / "latin.txt").write_bytes(b"\xff")
+    outcome = run("train", pairs_file, "--output", tmp_path / "model", "--corpus", folder)
+    assert outcome.code == 0
+    assert "latin.txt: expected UTF-8" in outcome.err
+    assert asked[0][3]["corpus"] == {"a.txt": "Some text."}
+
+
 def test_what_was_measured_is_printed(run, asked, tmp_path, pairs_file):
     outcome = run("train", pairs_file, "--output", tmp_path / "model")
     assert "trained on 18 pairs in 1 round, in 61 s" in outcome.err

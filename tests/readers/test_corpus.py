@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import gzip
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from colbert_rag.errors import CorpusFormatError
-from colbert_rag.readers import SUPPORTED_SUFFIXES, Corpus, SkippedFile
+from colbert_rag.readers import SUPPORTED_SUFFIXES, Corpus, SkippedFile, folder_of
 from colbert_rag.types import Document
 
 
@@ -80,6 +81,73 @@ def test_files_are_opened_one_at_a_time(folder: Path):
     next(documents)
     (folder / "b" / "page.HTML").write_text("<p>changed</p>")
     assert next(documents).text == "changed"
+
+
+def test_files_of_a_folder_that_cannot_be_read_are_skipped_with_the_reason(folder: Path, monkeypatch):
+    (folder / "0.pdf").write_bytes(b"no PDF at all")
+    (folder / "b" / "latin.txt").write_bytes("Grüße".encode("latin-1"))
+    (folder / "gone.txt").symlink_to(folder / "missing.txt")
+    (folder / "z.md").write_text("last")
+    monkeypatch.setitem(sys.modules, "bs4", None)
+    corpus = Corpus([folder])
+    assert [document.id for document in corpus] == ["a.txt", "b/second.md", "record", "z.md"]
+    reasons = {Path(file.path).name: file.reason for file in corpus.skipped if file.is_unreadable}
+    assert reasons.keys() == {"0.pdf", "latin.txt", "gone.txt", "page.HTML"}
+    assert reasons["0.pdf"].startswith("cannot be read as PDF (")
+    assert reasons["latin.txt"].startswith("expected UTF-8, found byte 0xfc at byte offset 2; convert it first")
+    assert reasons["gone.txt"] == "cannot be read: No such file or directory"
+    assert reasons["page.HTML"].endswith("pip install 'late-interaction-rag[html]'")
+
+
+def test_a_named_file_that_cannot_be_read_is_refused(folder: Path):
+    (folder / "latin.txt").write_bytes("Grüße".encode("latin-1"))
+    with pytest.raises(CorpusFormatError, match=r"latin\.txt: expected UTF-8"):
+        list(Corpus([folder, folder / "latin.txt"]))
+
+
+def test_a_file_that_an_index_would_refuse_is_skipped_and_takes_no_other_with_it(folder: Path):
+    (folder / ("n" * 250)).mkdir()
+    (folder / ("n" * 250) / ("o" * 250)).mkdir()
+    (folder / ("n" * 250) / ("o" * 250) / "deep-in-a-folder.txt").write_text("text")
+    corpus = Corpus([folder])
+    assert len(list(corpus)) == 4
+    [refused] = [file for file in corpus.skipped if file.is_unreadable]
+    assert refused.reason == "the id has 522 bytes of UTF-8, at most 512 are allowed"
+
+
+def test_a_subfolder_that_cannot_be_read_is_skipped_and_the_folder_itself_is_refused(folder: Path, monkeypatch):
+    scan, locked = os.scandir, folder / "b"
+
+    def scandir(path):
+        if Path(path) == locked:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    corpus = Corpus([folder])
+    assert [document.id for document in corpus] == ["a.txt", "record"]
+    assert SkippedFile(locked.as_posix(), "this folder cannot be read: Permission denied", True) in corpus.skipped
+    with pytest.raises(CorpusFormatError, match="b: this folder cannot be read"):
+        Corpus([locked])
+
+
+def test_a_wrong_record_ends_the_reading_of_a_folder(folder: Path):
+    (folder / "c.jsonl").write_text('{"id": "a", "text": "x"}\nbroken\n')
+    with pytest.raises(CorpusFormatError, match=r"c\.jsonl:2: .*at column 1; found 'broken'"):
+        list(Corpus([folder]))
+
+
+@pytest.mark.parametrize("name", ["handbook", "./handbook/", "b/../handbook", "link/../handbook"])
+def test_a_document_knows_the_folder_that_gave_it_by_one_name(folder: Path, tmp_path: Path, monkeypatch, name: str):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "b", target_is_directory=True)
+    corpus = Corpus([name, folder / "a.txt"])
+    assert corpus.folders == {folder.as_posix(): 7}
+    found = [(document.id, folder_of(document)) for document in corpus]
+    assert ("b/second.md", folder.as_posix()) in found
+    assert ("record", None) in found
+    assert ("a.txt", None) in found
 
 
 @pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs symbolic links")

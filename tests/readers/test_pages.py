@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -70,6 +71,24 @@ def test_a_damaged_pdf_is_refused(tmp_path: Path, content: bytes):
     path.write_bytes(content)
     with pytest.raises(CorpusFormatError, match="cannot be read as PDF"):
         read_pdf(path)
+
+
+def test_a_warning_of_pypdf_goes_only_where_logging_was_asked_for(tmp_path: Path):
+    path = tmp_path / "a.pdf"
+    path.write_bytes(b"no PDF at all")
+    code = (
+        "import sys, logging, pathlib; from colbert_rag.readers.pages import read_pdf\n"
+        "if sys.argv[2:]: logging.basicConfig()\n"
+        "logger = logging.getLogger('pypdf')\n"
+        "try: read_pdf(pathlib.Path(sys.argv[1]))\n"
+        "except ValueError: assert (logger.handlers, logger.level, logger.propagate) == ([], 0, True)\n"
+        "else: sys.exit('it was read')"
+    )
+    for asked in ([], ["asked"]):
+        command = [sys.executable, "-c", code, path, *asked]
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+        assert ("EOF marker not found" in said) == bool(asked), said
+        assert asked or not said
 
 
 def test_a_pdf_with_a_password_is_refused(tmp_path: Path):
