@@ -124,7 +124,9 @@ def test_a_class_that_is_not_known_comes_back_as_a_text_node():
 
 def test_what_json_cannot_hold_is_refused_with_the_node_named(store):
     loose = {NodeRelationship.SOURCE: RelatedNodeInfo(node_id="doc", metadata={"a": object()})}
-    with pytest.raises(InvalidDocumentError, match=r"node number 0 \('n1', of document 'doc'\) cannot be written as JSON"):
+    with pytest.raises(
+        InvalidDocumentError, match=r"node number 0 \('n1', of document 'doc'\) cannot be written as JSON"
+    ):
         store.add([TextNode(id_="n1", text="One.", relationships=loose)])
     with pytest.raises(InvalidDocumentError, match=r"node number 0 \('n1'\) cannot be written as JSON"):
         store.add([IndexNode(id_="n1", text="One.", index_id="b", obj=object())])
