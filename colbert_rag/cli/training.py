@@ -56,6 +56,14 @@ _Rank: TypeAlias = Annotated[int, typer.Option(help="Of the LoRA matrices.")]
 _Full: TypeAlias = Annotated[bool, typer.Option("--full", help="Train all weights, without LoRA.")]
 _Dim: TypeAlias = Annotated[int, typer.Option(help="Dimensions that a plain text encoder is projected to.")]
 _Matryoshka: TypeAlias = Annotated[str, typer.Option(metavar="DIMS", help="Leading dimensions to train too: 64,32.")]
+_MovedBy: TypeAlias = Annotated[
+    float,
+    typer.Option(help="Share of the way from the base to the trained weights; below 1 it keeps more of the base."),
+]
+_Temperature: TypeAlias = Annotated[float, typer.Option(help="Scores are divided by it in the loss.")]
+_WeighQueries: TypeAlias = Annotated[
+    bool | None, typer.Option(help="Learn how much each token of a query counts. Default: as the base does.")
+]
 _Bf16: TypeAlias = Annotated[bool, typer.Option("--bf16", help="Compute in bfloat16.")]
 _Seed: TypeAlias = Annotated[int, typer.Option(help="Of all random choices.")]
 _HeldOut: TypeAlias = Annotated[
@@ -88,6 +96,9 @@ def train_model(
     full: _Full = False,
     dim: _Dim = 128,
     matryoshka: _Matryoshka = "",
+    weigh_queries: _WeighQueries = None,
+    moved_by: _MovedBy = 1.0,
+    temperature: _Temperature = 1.0,
     bf16: _Bf16 = False,
     seed: _Seed = 0,
     n_held_out: _HeldOut = 200,
@@ -119,7 +130,8 @@ def train_model(
         **{"batch_size": batch_size, "mini_batch_size": mini_batch_size, "learning_rate": learning_rate},
         **{"epochs": epochs, "max_steps": max_steps, "rank": None if full else rank, "bf16": bf16, "seed": seed},
         **{"n_held_out": n_held_out, "eval_every": eval_every, "device": device},
-        "matryoshka_dims": _parse_dims(matryoshka),
+        **{"matryoshka_dims": _parse_dims(matryoshka), "weigh_queries": weigh_queries},
+        **{"moved_by": moved_by, "temperature": temperature},
     }
     with progress_bars(is_quiet=quiet or as_json) as progress:
         record = _train(pairs_file, output, options, corpus, tests or [], resume, progress)

@@ -16,6 +16,7 @@ from colbert_rag.encoder.builtin import BUILTIN, UNWEIGHTED, load_builtin
 from colbert_rag.encoder.fingerprint import weights_digest
 from colbert_rag.encoder.loading import Checkpoint, is_delta, load_checkpoint, located, text_transformer
 from colbert_rag.encoder.low_rank import add_low_rank
+from colbert_rag.encoder.query_weighting import query_weighting, weigh_alike, weigh_queries
 from colbert_rag.errors import ModelNotFoundError, ModelUnsupportedError, StorageError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["DELTA_FORMAT", "BaseModel", "base_digest", "load_delta", "projections", "save_delta"]
 
 DELTA_FORMAT = "colbert-rag-delta-1"
-_A, _B, _PROJECTION = ".lora_a", ".lora_b", "projection."
+_A, _B, _PROJECTION, _DIRECTION = ".lora_a", ".lora_b", "projection.", "query_weighting.direction"
 _KEYS = ("format", "base", "base_sha256", "is_plain", "scaling", "tensors")
 
 
@@ -66,7 +67,7 @@ def save_delta(
     scaling: float,
     model: MultiVectorEncoder,
 ) -> None:
-    """Write low-rank matrices and projections as float16 into one safetensors file.
+    """Write low-rank matrices, projections and what weighs queries as float16 into one safetensors file.
 
     Args:
         path: The file.
@@ -74,7 +75,7 @@ def save_delta(
         lora: Name of a weight of the backbone ``(m, n)`` -> A ``(r, n)`` and B ``(m, r)``; ``scaling * B @ A`` is
             added to it.
         scaling: As the matrices were trained with.
-        model: Whose projections are written.
+        model: Whose projections and weighting are written.
 
     Raises:
         StorageError: the file cannot be written.
@@ -85,6 +86,8 @@ def save_delta(
     tensors = {f"{name}{_A}": a for name, (a, _) in lora.items()}
     tensors |= {f"{name}{_B}": b for name, (_, b) in lora.items()}
     tensors |= _projected(model)
+    if weighting := query_weighting(model):
+        tensors[_DIRECTION] = weighting.direction
     metadata = {
         **{"format": DELTA_FORMAT, "base": base.name, "base_sha256": base.sha256},
         **{"is_plain": json.dumps(base.is_plain), "scaling": json.dumps(scaling)},
@@ -139,6 +142,7 @@ class _Delta:
     scaling: float
     lora: dict[str, tuple[torch.Tensor, torch.Tensor]]
     projections: dict[str, torch.Tensor]
+    direction: torch.Tensor | None
 
 
 def _read(path: Path) -> _Delta:
@@ -179,9 +183,10 @@ def _parse(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, torch.
         _check_numbers(name, tensor)
     lora = _pairs(tensors)
     rest = {name: tensor for name, tensor in tensors.items() if not name.endswith((_A, _B))}
+    direction = rest.pop(_DIRECTION, None)
     if strange := [name for name in rest if not name.startswith(_PROJECTION)]:
         raise ValueError(f"{strange[0]!r} is neither a low-rank matrix nor a projection")
-    return _Delta(path, BaseModel(metadata["base"], metadata["base_sha256"], is_plain), scaling, lora, rest)
+    return _Delta(path, BaseModel(metadata["base"], metadata["base_sha256"], is_plain), scaling, lora, rest, direction)
 
 
 def _check_numbers(name: str, tensor: torch.Tensor) -> None:
@@ -232,6 +237,9 @@ def _check_shapes(delta: _Delta, model: MultiVectorEncoder) -> None:
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
             raise _unfit(delta, name, found.get(name), expected.get(name))
+    width = model.get_embedding_dimension()
+    if delta.direction is not None and delta.direction.shape != (width,):
+        raise _unfit(delta, _DIRECTION, tuple(delta.direction.shape), (width,))
 
 
 def _unfit(delta: _Delta, name: str, found: object, expected: object) -> ModelUnsupportedError:
@@ -250,6 +258,10 @@ def _add(delta: _Delta, model: MultiVectorEncoder) -> None:
             add_low_rank(weights[name], a, b, delta.scaling)
         for name, tensor in delta.projections.items():
             projected[name].copy_(tensor)
+    if delta.direction is None:
+        weigh_alike(model)
+    else:
+        weigh_queries(model).load_state_dict({"direction": delta.direction.float()})
 
 
 def _backbone(model: MultiVectorEncoder) -> dict[str, torch.Tensor]:

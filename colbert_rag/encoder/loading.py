@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from colbert_rag.encoder.batching import is_out_of_memory
 from colbert_rag.encoder.jina import family_of
+from colbert_rag.encoder.query_weighting import SETTINGS, add_weighting
 from colbert_rag.errors import ColbertRagError, ModelNotFoundError, ModelUnsupportedError
 from colbert_rag.types import JsonValue
 
@@ -88,6 +89,7 @@ def load_checkpoint(checkpoint: Checkpoint, device: str | None) -> MultiVectorEn
             token=checkpoint.token,
         )
         _check_widths(model, checkpoint.name)
+        add_weighting(model, read_json(checkpoint, SETTINGS) or {}, checkpoint.name)
     return model
 
 
@@ -207,7 +209,7 @@ def is_late_interaction(checkpoint: Checkpoint) -> bool:
     config, modules = read_json(checkpoint, "config.json"), read_modules(checkpoint)
     if config is None and modules is None:
         raise _not_found(checkpoint, "neither config.json nor modules.json is there")
-    settings = read_json(checkpoint, "config_sentence_transformers.json") or {}
+    settings = read_json(checkpoint, SETTINGS) or {}
     is_stanford = "HF_ColBERT" in ((config or {}).get("architectures") or [])
     if modules is None:
         return is_stanford

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from colbert_rag.encoder.fair_lock import FairLock
 from colbert_rag.encoder.loading import text_transformer
 from colbert_rag.encoder.precision import Precision, takes_bfloat16
+from colbert_rag.encoder.query_weighting import query_weighting
 from colbert_rag.encoder.settings import checked_dim
 from colbert_rag.encoder.tokenise import IdArray, Tokeniser, Tokens, check_ids, table_size
 from colbert_rag.errors import ModelUnsupportedError
@@ -53,7 +54,7 @@ class TokenModel:
         self._n_embeddings = table_size(self._transformer)
         self._pad_id = _pad_id(model)
         self._has_token_types = self._check_tokeniser()
-        self._weighs_queries = _weighs_queries(model)
+        self._weighs_queries = query_weighting(model) is not None
         self.context = _context(self._transformer)
         full = model.get_embedding_dimension()
         assert full is not None
@@ -155,6 +156,7 @@ class TokenModel:
         from torch.nn.functional import normalize
 
         kept = normalize(vectors[..., : self.dim].float(), dim=-1)
+        # else the model does not normalise, and the lengths say nothing
         if task == "query" and self._weighs_queries:
             kept *= vectors.float().norm(dim=-1, keepdim=True)
         return kept
@@ -195,13 +197,6 @@ def _pad_id(model: MultiVectorEncoder) -> int:
             'its tokens as "pad_token" in tokenizer_config.json, or load the model, set tokenizer.pad_token, save it.'
         )
     return int(pad_id)
-
-
-def _weighs_queries(model: MultiVectorEncoder) -> bool:
-    """Whether the lengths of a query's vectors are meant; those of a model that merely does not normalise are not."""
-    from colbert_rag.encoder.minilm.weighting import QueryWeighting
-
-    return any(isinstance(module, QueryWeighting) for module in model)
 
 
 def _check_keeps_tokens(model: MultiVectorEncoder) -> None:

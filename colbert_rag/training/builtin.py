@@ -82,6 +82,7 @@ def _settings(steps: int, seed: int) -> TrainingSettings:
     return TrainingSettings(
         base=BUILTIN,
         dim=128,
+        weigh_queries=False,
         matryoshka_dims=(96, 64),
         loss="in-batch-distil",
         in_batch_weight=0.0,

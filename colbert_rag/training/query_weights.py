@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from colbert_rag.encoder.adapting import as_late_interaction
-from colbert_rag.encoder.builtin import CURRENT, load_backbone, projection_of
+from colbert_rag.encoder.builtin import UNWEIGHTED, load_builtin
+from colbert_rag.encoder.delta import load_delta
 from colbert_rag.encoder.token_model import TokenModel
 from colbert_rag.kernels import maxsim, token_similarities
 from colbert_rag.training.builtin import SOURCES, pairs_of, pairs_of_source, without_leaks
@@ -37,7 +37,7 @@ class Matches:
     """What the tokens of a source's questions found in their answers and in what does not answer them.
 
     Attributes:
-        units: ``(T, D) float32``, the projected vectors of all questions' tokens, of unit length.
+        units: ``(T, D) float32``, the vectors of all questions' tokens, of unit length.
         tops: ``(T, 1 + n) float32``, the best similarity in the answer, and in each of n other documents.
         question: ``(T,) int64``, rising from 0.
     """
@@ -49,43 +49,40 @@ class Matches:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the pairs, leave out what the tests know, and write the direction."""
-    from safetensors.numpy import load_file, save_file
+    from safetensors.numpy import save_file
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pairs", type=Path, help="folder of the files in SOURCES")
     parser.add_argument("tests", type=Path, help="folder of the collections in TESTS")
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--delta", type=Path, help="of the model that is weighted; without it, revision 2")
     parser.add_argument("--penalty", type=float, default=0.000625, help="of the direction's squared length")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     kept = set(without_leaks(list(pairs_of(given.pairs, given.seed)), given.tests))
-    projection = load_file(projection_of(CURRENT).path)["weight"]
+    loaded = load_builtin("cpu", revision=UNWEIGHTED) if given.delta is None else load_delta(given.delta, "cpu")
     # "auto" is measured: two runs could differ in it, and so in the weights that they write
-    model = TokenModel(as_late_interaction(load_backbone(), device="cpu"), precision="bfloat16")
+    model = TokenModel(loaded, precision="bfloat16")
     sources = []
     for source in SOURCES:
         own = [pair for pair in dict.fromkeys(pairs_of_source(given.pairs, source, given.seed)) if pair in kept]
         questions, documents = encode_source(model, own, given.seed)
-        sources.append(matches_of(questions, documents, projection, given.seed))
+        sources.append(matches_of(questions, documents, given.seed))
         print(f"{source.name}: {len(questions):,} questions, {len(documents):,} documents", file=sys.stderr)
     save_file({"direction": learn_direction(sources, given.penalty)}, given.output)
 
 
-def matches_of(
-    questions: Sequence[Question], documents: Sequence[Float16Array], projection: Float32Array, seed: int
-) -> Matches:
+def matches_of(questions: Sequence[Question], documents: Sequence[Float16Array], seed: int) -> Matches:
     """Match every question with its answer, with what ranks first among the rest, and with some of all the rest.
 
     Args:
         questions: At least one. Of several answers, the one that ranks first counts.
         documents: Token vectors ``(T, D)`` of unit length, of more documents than answer any one question.
-        projection: ``(dim, D)``.
         seed: Draws from the rest.
     """
     rng = np.random.default_rng(seed)
-    projected = [_unit(document.astype(np.float32) @ projection.T).astype(np.float16) for document in documents]
-    rows, offsets = np.concatenate(projected), np.cumsum([0, *map(len, projected)], dtype=np.int64)
-    units = [_unit(question.vectors @ projection.T) for question in questions]
+    rows, offsets = np.concatenate(documents), np.cumsum([0, *map(len, documents)], dtype=np.int64)
+    units = [question.vectors for question in questions]
     tops = []
     for question, query in zip(questions, units, strict=True):
         ranking = np.argsort(-maxsim(query, rows, offsets), kind="stable")
@@ -94,7 +91,7 @@ def matches_of(
         # each question has equally many: of few documents, some are drawn more than once
         near = rest[:_NEAR_MISSES] if len(rest) >= _NEAR_MISSES else rng.choice(rest, _NEAR_MISSES)
         chosen = [ranking[is_answer][0], *near, *rng.choice(rest, _OTHERS)]
-        tops.append(np.stack([token_similarities(query, projected[n]).max(axis=0) for n in chosen], axis=1))
+        tops.append(np.stack([token_similarities(query, documents[n]).max(axis=0) for n in chosen], axis=1))
     return Matches(
         np.concatenate(units), np.concatenate(tops), np.repeat(np.arange(len(units)), [len(query) for query in units])
     )
@@ -152,11 +149,6 @@ class _Batch:
         sharp = _SHARPNESS * torch.exp(sharpness + by_length * torch.log(self.lengths / _QUERY_LENGTH))
         scores = scores * sharp[:, None]
         return (torch.logsumexp(scores, dim=1) - scores[:, 0]).mean()
-
-
-def _unit(vectors: NDArray[np.float32]) -> Float32Array:
-    unit: Float32Array = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return unit
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from colbert_rag.training.examples import Example, from_pairs
 from colbert_rag.training.pairs import Pair
 from colbert_rag.training.passages import group_texts, hold_out
 from colbert_rag.training.record import FinishedRound, Record, digest_of, read_record, write_record
-from colbert_rag.training.settings import MINING_DEPTH, TrainingSettings
+from colbert_rag.training.settings import TrainingSettings
 from colbert_rag.training.work_folder import EXAMPLES, RECORD, make_work_folder, session, working_folder
 from colbert_rag.training.writing import explained_writes, write_atomically
 from colbert_rag.types import Progress
@@ -212,13 +212,14 @@ def _mined(models: _Models, settings: TrainingSettings, data: _Data, progress: P
     from colbert_rag.training.mining import complete, mine
     from colbert_rag.training.rescoring import rescore
 
-    encoder = Encoder(models.trainee.model, precision="float32")
+    encoder = Encoder(models.trainee.model, precision="bfloat16" if settings.bf16 else "float32")
     mined = mine(
         data.train,
         data.corpus,
         encoder,
         n_negatives=settings.n_mined,
-        depth=MINING_DEPTH,
+        depth=settings.mining_depth,
+        margin=settings.mining_margin,
         seed=settings.seed,
         progress=progress,
     )

@@ -11,7 +11,7 @@ from colbert_rag.encoder.builtin import BUILTIN
 from colbert_rag.encoder.loading import is_delta
 from colbert_rag.errors import InvalidTrainingError
 
-__all__ = ["LOSSES", "MINING_DEPTH", "LossName", "TrainingSettings"]
+__all__ = ["LOSSES", "LossName", "TrainingSettings"]
 
 LossName: TypeAlias = Literal["in-batch", "cached", "pairwise", "distil", "in-batch-distil", "margin-mse"]
 LOSSES: tuple[LossName, ...] = get_args(LossName)
@@ -22,11 +22,9 @@ _WITH_TEACHER = ("distil", "in-batch-distil", "margin-mse")
 _WIDE = "wide"
 _LEAST = {
     **{"batch_size": 1, "mini_batch_size": 1, "dim": 1, "rounds": 1, "eval_every": 1, "seed": 0},
-    **{"n_held_out": 0, "n_distractors": 0, "topics": 0, "query_length": 2, "document_length": 2},
+    **{"n_held_out": 0, "n_distractors": 0, "topics": 0, "query_length": 2, "document_length": 2, "mining_depth": 1},
 }
 _NEGATIVES = 7
-# documents of a ranking that negatives are drawn from
-MINING_DEPTH = 100
 _LORA_RATE, _FULL_RATE = 5e-4, 2e-5
 
 
@@ -51,14 +49,18 @@ class TrainingSettings:
         whole_text_weight: Of the cosine of whole texts, the means of their token vectors, that the teacher of
             "in-batch-distil" adds to its MaxSim; 0 leaves it out.
         rounds: How often hard negatives are mined with the model as it is, scored and trained on.
-        n_negatives: Mined hard negatives for each query, 100 at most; 0: the other documents of the batch alone. None:
-            7 with a loss that needs them or more than one round, else 0.
+        n_negatives: Mined hard negatives for each query, ``mining_depth`` at most; 0: the other documents of the batch
+            alone. None: 7 with a loss that needs them or more than one round, else 0.
+        mining_depth: Documents of a ranking that negatives are drawn from.
+        mining_margin: As ``margin`` of ``mine``: the share of the positive's score that a negative stays below it at
+            least; None for negatives of any score.
         batch_size: Examples in a step.
         mini_batch_size: Texts that the loss "cached" encodes at a time.
         by_length: Whether documents of like length share batches, which saves time; in batches of all lengths a model
             learns to tell a short passage that answers from a long one that does not.
         topics: Into how many topics the examples are parted, each batch being of one; 0 parts nothing.
         learning_rate: The highest; None for 5e-4 with LoRA and 2e-5 without.
+        projection_rate: The highest learning rate of projections; None for that of the rest.
         epochs: Passes over the pairs in each round.
         max_steps: Steps of each round; None for what ``epochs`` says.
         rank: Of the LoRA matrices; None to train all weights.
@@ -67,6 +69,11 @@ class TrainingSettings:
             is dropped.
         dropout: Whether the model drops values at random while it is trained, as its base was; without it a step takes
             less time.
+        moved_by: The share of the way from the base's weights to those that were trained which the written model goes,
+            0 to 1. Below 1 it keeps more of what its base knew of other texts (WiSE-FT, arXiv 2109.01903).
+        weigh_queries: Whether it is also learnt how much each token of a query counts, by a direction that its vector
+            may point along. None: where the base has one, as the built-in model does. Loaded by sentence-transformers
+            alone, all tokens of a query count alike.
         matryoshka_dims: Leading dimensions that are trained beside all of them, for ``Encoder(dim=...)``.
         query_length: Tokens of a query in training; the trained model keeps the base's lengths.
         document_length: Tokens of a document in training.
@@ -90,16 +97,21 @@ class TrainingSettings:
     whole_text_weight: float = 0.0
     rounds: int = 1
     n_negatives: int | None = None
+    mining_depth: int = 100
+    mining_margin: float | None = 0.05
     batch_size: int = 32
     mini_batch_size: int = 8
     by_length: bool = True
     topics: int = 0
     learning_rate: float | None = None
+    projection_rate: float | None = None
     epochs: float = 1.0
     max_steps: int | None = None
     rank: int | None = 16
     adapted_layers: int | None = None
     dropout: bool = True
+    moved_by: float = 1.0
+    weigh_queries: bool | None = None
     matryoshka_dims: tuple[int, ...] = ()
     query_length: int = 48
     document_length: int = 256
@@ -120,15 +132,20 @@ class TrainingSettings:
             _check_whole("matryoshka_dims", dim, 1)
         for name in ("temperature", "epochs"):
             _check_positive(name, getattr(self, name))
-        if self.learning_rate is not None:
-            _check_positive("learning_rate", self.learning_rate)
+        for name in ("learning_rate", "projection_rate"):
+            if getattr(self, name) is not None:
+                _check_positive(name, getattr(self, name))
         for name in ("in_batch_weight", "whole_text_weight"):
             if getattr(self, name) != 0:
                 _check_positive(name, getattr(self, name))
-        if self.n_mined > MINING_DEPTH:
+        _check_share("moved_by", self.moved_by)
+        if self.mining_margin is not None:
+            _check_share("mining_margin", self.mining_margin)
+        if self.n_mined > self.mining_depth:
             raise InvalidTrainingError(
-                f"n_negatives={self.n_negatives} is not possible: negatives are drawn from the first {MINING_DEPTH} "
-                f"documents of a ranking. Take {MINING_DEPTH} or fewer."
+                f"n_negatives={self.n_negatives} is not possible: negatives are drawn from the first "
+                f"{self.mining_depth} documents of a ranking. Take {self.mining_depth} or fewer, or set mining_depth "
+                f"higher."
             )
         if is_delta(self.base):
             raise InvalidTrainingError(
@@ -183,3 +200,8 @@ def _check_whole(name: str, value: object, least: int) -> None:
 def _check_positive(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
         raise InvalidTrainingError(f"{name}={value!r} is not possible: a number above 0 expected.")
+
+
+def _check_share(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
+        raise InvalidTrainingError(f"{name}={value!r} is not possible: a number from 0 to 1 expected.")

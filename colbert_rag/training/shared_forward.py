@@ -24,7 +24,7 @@ class SharedForwardLoss(nn.Module):
     Args:
         model: The model that all losses hold.
         terms: Losses without gradient caching, with their weights.
-        dims: Numbers of leading dimensions; vectors are normalised again.
+        dims: Numbers of leading dimensions; vectors get their length again.
     """
 
     def __init__(
@@ -76,4 +76,6 @@ def _replayed(model: nn.Module) -> Iterator[Callable[[int], None]]:
 def _cut(vectors: Tensor, dim: int) -> Tensor:
     if dim == vectors.shape[-1]:
         return vectors
-    return nn.functional.normalize(vectors[..., :dim], dim=-1)
+    # of a query that is weighed, the length is a token's weight
+    cut: Tensor = nn.functional.normalize(vectors[..., :dim], dim=-1) * vectors.norm(dim=-1, keepdim=True)
+    return cut

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from colbert_rag.encoder.adapting import project
-from colbert_rag.encoder.builtin import BUILTIN, UNWEIGHTED, load_builtin
+from colbert_rag.encoder.builtin import BUILTIN, CURRENT, UNWEIGHTED, load_builtin
 from colbert_rag.encoder.delta import BaseModel, base_digest, projections, save_delta
-from colbert_rag.encoder.loading import Checkpoint, is_late_interaction, load_checkpoint, located, without_progress_bars
+from colbert_rag.encoder.loading import (
+    Checkpoint,
+    is_late_interaction,
+    load_checkpoint,
+    located,
+    text_transformer,
+    without_progress_bars,
+)
+from colbert_rag.encoder.query_weighting import query_weighting, save_model, weigh_alike, weigh_queries
 from colbert_rag.errors import InvalidTrainingError
 from colbert_rag.training.lora import FrozenBackbone, LoraAdapter
 from colbert_rag.training.settings import TrainingSettings
@@ -22,6 +30,8 @@ if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
 
 __all__ = ["Trainee", "check_device"]
+
+_LORA_A = "lora_A"
 
 
 def check_device(name: str | None) -> None:
@@ -61,13 +71,21 @@ class Trainee:
         self.model = _load(checkpoint, is_plain, settings, texts, progress)
         self.base = BaseModel(checkpoint.name, base_digest(self.model), is_plain)
         self._adapter = None if settings.rank is None else _adapter(self.model, settings)
+        self._moved_by = settings.moved_by
         for _, linear in projections(self.model):
             linear.requires_grad_(True)
+        if settings.weigh_queries is False:
+            weigh_alike(self.model)
+        weighting = weigh_queries(self.model) if settings.weigh_queries else query_weighting(self.model)
+        if weighting is not None:
+            weighting.requires_grad_(True)
         if not self.trained:
             raise InvalidTrainingError(
                 f"adapted_layers=0 trains the projection alone, and {checkpoint.name} has none: nothing would be "
                 f"trained. Set adapted_layers to 1 or more."
             )
+        self._starts = {name: weight.detach().clone() for name, weight in self.trained.items() if _LORA_A not in name}
+        self._attention = _quick_attention(self.model, settings)
         if not settings.dropout or isinstance(self._adapter, FrozenBackbone):
             _leave_out_dropout(self.model)
 
@@ -77,7 +95,7 @@ class Trainee:
         return {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
 
     def finish(self, delta: Path | None = None) -> None:
-        """Make the model plain again: the adapter becomes part of the weights.
+        """Make the model plain again: it goes back towards its base, and the adapter becomes part of the weights.
 
         What a delta holds is rounded to float16 first, so that the model and its delta are the same.
 
@@ -89,6 +107,12 @@ class Trainee:
             StorageError: the delta cannot be written.
         """
         self.check_finite()
+        _set_attention(self.model, self._attention)
+        with torch.no_grad():
+            for name, start in self._starts.items():
+                weight = self.trained[name]
+                weight.copy_(torch.lerp(start, weight, self._moved_by))
+        self._starts = {}
         if self._adapter is None:
             return
         with torch.no_grad():
@@ -122,7 +146,7 @@ class Trainee:
             backend.no_truncation()
             backend.no_padding()
         with without_progress_bars():
-            self.model.save(str(folder), create_model_card=False)
+            save_model(self.model, folder)
 
 
 def _adapter(model: MultiVectorEncoder, settings: TrainingSettings) -> LoraAdapter | FrozenBackbone:
@@ -130,6 +154,21 @@ def _adapter(model: MultiVectorEncoder, settings: TrainingSettings) -> LoraAdapt
     if settings.adapted_layers == 0:
         return FrozenBackbone(model)
     return LoraAdapter(model, settings.rank, settings.seed, settings.adapted_layers)
+
+
+def _quick_attention(model: MultiVectorEncoder, settings: TrainingSettings) -> str:
+    """Choose how attention is computed while the model is trained; what it was before."""
+    before = str(text_transformer(model).auto_model.config._attn_implementation)
+    if settings.bf16 and model.device.type == "cpu":
+        # there the gradient of torch's fused attention takes about seven times as long as that of its parts
+        _set_attention(model, "eager")
+    return before
+
+
+def _set_attention(model: MultiVectorEncoder, name: str) -> None:
+    backbone: Any = text_transformer(model).auto_model
+    if backbone.config._attn_implementation != name:
+        backbone.set_attn_implementation(name)
 
 
 def _leave_out_dropout(model: MultiVectorEncoder) -> None:
@@ -146,8 +185,7 @@ def _load(
     progress: Progress | None,
 ) -> MultiVectorEncoder:
     if checkpoint.name == BUILTIN:
-        # the weights are of the vectors that they were learned from; a trained model has others
-        return load_builtin(settings.device, revision=UNWEIGHTED)
+        return load_builtin(settings.device, revision=UNWEIGHTED if settings.weigh_queries is False else CURRENT)
     if is_plain:
         return project(checkpoint, texts, settings.dim, device=settings.device, progress=progress)
     return load_checkpoint(checkpoint, settings.device)

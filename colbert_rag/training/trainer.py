@@ -12,6 +12,7 @@ from sentence_transformers import MultiVectorEncoderTrainer, MultiVectorEncoderT
 from torch import nn
 from transformers import PrinterCallback, TrainerState
 
+from colbert_rag.encoder.delta import projections
 from colbert_rag.encoder.token_model import TokenModel
 from colbert_rag.training.batches import Apart, ApartBatchSampler, keep_apart
 from colbert_rag.training.examples import Example, to_dataset
@@ -180,6 +181,7 @@ def _arguments(
         output_dir=str(work.folder),
         per_device_train_batch_size=settings.batch_size,
         learning_rate=settings.rate,
+        learning_rate_mapping=_rates(trainee, settings),
         lr_scheduler_type="cosine",
         warmup_steps=0.1,
         num_train_epochs=settings.epochs,
@@ -187,7 +189,8 @@ def _arguments(
         prompts=_prompts(trainee, len(work.examples[0].documents)),
         max_length={"query": settings.query_length, "document": settings.document_length},
         bf16=settings.bf16,
-        use_cpu=settings.device == "cpu",
+        # transformers refuses bf16 where it finds no GPU, unless it is told
+        use_cpu=trainee.model.device.type == "cpu",
         # rounds differ in their order
         seed=settings.seed + work.number - 1,
         logging_steps=1,
@@ -200,6 +203,13 @@ def _arguments(
         dataloader_pin_memory=False,
         **(best if is_evaluated else {}),
     )
+
+
+def _rates(trainee: Trainee, settings: TrainingSettings) -> dict[str, float]:
+    """Pattern of names of weights, as the loss has them, -> the highest learning rate, where it is not that of all."""
+    if settings.projection_rate is None or not list(projections(trainee.model)):
+        return {}
+    return {r"^model\.\d+\.linear\.": settings.projection_rate}
 
 
 def _prompts(trainee: Trainee, n_documents: int) -> dict[str, str]:

@@ -60,6 +60,7 @@ def test_every_option_reaches_the_settings(run, asked, tmp_path, pairs_file, cor
     outcome = run(
         *("train", pairs_file, "--output", tmp_path / "model", "--base", "x/y", "--teacher", "judge", "--rounds", 2),
         *("--negatives", 3, "--loss", "margin-mse", "--batch-size", 4, "--mini-batch-size", 2, "--bf16"),
+        *("--weigh-queries", "--moved-by", 0.5, "--temperature", 0.25),
         *("--learning-rate", 0.5, "--epochs", 1.5, "--steps", 9, "--full", "--dim", 64, "--matryoshka", "32, 16"),
         *("--seed", 5, "--held-out", 7, "--eval-every", 11, "--device", "cpu", "--resume", "--corpus", corpus),
     )
@@ -69,6 +70,7 @@ def test_every_option_reaches_the_settings(run, asked, tmp_path, pairs_file, cor
         **{"base": "x/y", "teacher": "judge", "rounds": 2, "n_negatives": 3, "loss": "margin-mse", "batch_size": 4},
         **{"mini_batch_size": 2, "bf16": True, "learning_rate": 0.5, "epochs": 1.5, "max_steps": 9, "rank": None},
         **{"dim": 64, "matryoshka_dims": (32, 16), "seed": 5, "n_held_out": 7, "eval_every": 11, "device": "cpu"},
+        **{"weigh_queries": True, "moved_by": 0.5, "temperature": 0.25},
     )
     assert options["resume"]
     assert options["corpus"].keys() == {"notice", "holiday", "travel", "laptop"}

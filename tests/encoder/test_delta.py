@@ -137,6 +137,7 @@ A, B, PROJECTION = f"{NAME}.lora_a", f"{NAME}.lora_b", "projection.1.weight"
         ({A: None}, "has one low-rank matrix; expected two"),
         ({A: torch.ones(3, 7).half()}, r"do not fit the model: .*query.weight has the shape \(32, 7\), \(32, 32\)"),
         ({B: torch.ones(1, 3).half()}, r"has the shape \(1, 32\), \(32, 32\) expected"),
+        ({"query_weighting.direction": torch.ones(3).half()}, r"direction has the shape \(3,\), \(16,\) expected"),
         ({A: torch.ones(2, 32).half()}, r"have shapes \(2, 32\) and \(32, 3\); expected"),
         ({A: torch.ones(32).half()}, r"have shapes \(32,\) and"),
         ({A: torch.ones(0, 32).half(), B: torch.ones(32, 0).half()}, r"have shapes \(0, 32\)"),

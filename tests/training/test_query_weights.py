@@ -16,7 +16,7 @@ DOCUMENTS = [EYE[[0, 1]], EYE[[1, 2]], EYE[[2, 3]], EYE[[3, 0]]]
 
 def test_matches_are_with_the_best_answer_and_with_no_other():
     question = Question(EYE[[0, 1]], 2, {0, 2})
-    found = matches_of([question, question], [d.astype(np.float16) for d in DOCUMENTS], EYE, 0)
+    found = matches_of([question, question], [d.astype(np.float16) for d in DOCUMENTS], 0)
     np.testing.assert_array_equal(found.tops[:, 0], 1)
     # documents 1 and 3 hold one of the two tokens each
     np.testing.assert_array_equal(found.tops[:2, 1:].sum(axis=0), 1)

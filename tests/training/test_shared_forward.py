@@ -47,6 +47,16 @@ def test_the_sum_is_weighted_and_its_vectors_are_of_unit_length():
     torch.testing.assert_close(SharedForwardLoss(model, [(Sum(model), 0.25)], [4, 2])(columns(), None), expected)
 
 
+def test_a_query_that_is_weighed_keeps_its_weights_in_leading_dimensions():
+    model, (query, document) = CountingModel(), columns()
+    weights = torch.tensor([0.5, 1.5])[None, :, None]
+    short = [v["vectors"][..., :2] / v["vectors"][..., :2].norm(dim=-1, keepdim=True) for v in (query, document)]
+    found = SharedForwardLoss(model, [(Sum(model), 1.0)], [2])(
+        [{"vectors": query["vectors"] * weights}, document], None
+    )
+    torch.testing.assert_close(found, (short[0] * weights * short[1]).sum())
+
+
 def test_the_model_is_itself_again_afterwards_and_at_the_next_batch():
     model = CountingModel()
     loss = SharedForwardLoss(model, [(Sum(model), 1.0)], [4])

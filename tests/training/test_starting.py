@@ -3,9 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from colbert_rag.encoder.builtin import load_builtin
 from colbert_rag.encoder.delta import load_delta
 from colbert_rag.encoder.fingerprint import weights_digest
 from colbert_rag.encoder.loading import text_transformer
+from colbert_rag.encoder.query_weighting import query_weighting
 from colbert_rag.errors import InvalidDocumentError, InvalidTrainingError, ModelNotFoundError
 from colbert_rag.training.settings import TrainingSettings
 from colbert_rag.training.starting import Trainee, check_device
@@ -71,12 +73,70 @@ def test_finishing_without_an_adapter_changes_nothing_and_writes_nothing(make_se
     assert not list(tmp_path.iterdir())
 
 
+def test_a_model_that_is_moved_by_nothing_is_its_base(make_settings, tmp_path):
+    base = weights_digest(Trainee(make_settings(), TEXTS).model.state_dict())
+    for rank in (4, None):
+        trainee = shaken(Trainee(make_settings(rank=rank, moved_by=0.0), TEXTS))
+        trainee.finish(tmp_path / "delta.safetensors")
+        found = {name: weight.half() for name, weight in trainee.model.state_dict().items()}
+        start = Trainee(make_settings(rank=None), TEXTS).model.state_dict()
+        assert found.keys() == start.keys()
+        assert all(torch.equal(found[name], weight.half()) for name, weight in start.items())
+    assert base != weights_digest(shaken(Trainee(make_settings(rank=None), TEXTS)).model.state_dict())
+
+
+def test_a_model_that_is_moved_half_of_the_way_is_between_the_two(make_settings):
+    def finished(share, rank):
+        trainee = shaken(Trainee(make_settings(rank=rank, moved_by=share), TEXTS))
+        trainee.finish()
+        return trainee.model.state_dict()
+
+    for rank in (4, None):
+        start, half, end = (finished(share, rank) for share in (0.0, 0.5, 1.0))
+        for name, weight in half.items():
+            torch.testing.assert_close(weight, (start[name] + end[name]) / 2, atol=2e-3, rtol=2e-3)
+
+
+def test_attention_is_computed_in_its_parts_while_training_on_a_cpu_in_bfloat16(make_settings):
+    def attention(trainee):
+        return text_transformer(trainee.model).auto_model.config._attn_implementation
+
+    usual = attention(Trainee(make_settings(), TEXTS))
+    trainee = Trainee(make_settings(bf16=True, device="cpu"), TEXTS)
+    assert (usual, attention(trainee)) == ("sdpa", "eager")
+    trainee.finish()
+    assert attention(trainee) == usual
+
+
 def test_a_plain_base_is_projected_on_axes_of_the_texts(make_settings, plain_folder, tiny_folder):
     assert Trainee(make_settings(base=str(plain_folder), dim=4), TEXTS).model.get_embedding_dimension() == 4
     assert Trainee(make_settings(base=str(plain_folder), dim=4), TEXTS).base.is_plain
     assert not Trainee(make_settings(base=str(tiny_folder), dim=4), TEXTS).base.is_plain
     with pytest.raises(InvalidDocumentError, match="token vectors; 30 dimensions need"):
         Trainee(make_settings(base=str(plain_folder), dim=30), ["the"])
+
+
+def test_what_weighs_queries_is_learnt_along_where_it_is_asked_for(make_settings, tmp_path):
+    def weighting(**options):
+        trainee = Trainee(make_settings(**options), TEXTS)
+        return [name for name in trainee.trained if name.endswith("direction")]
+
+    assert (weighting(), len(weighting(weigh_queries=True)), len(weighting(weigh_queries=True, rank=None))) == (
+        [],
+        1,
+        1,
+    )
+    trainee = shaken(Trainee(make_settings(weigh_queries=True), TEXTS))
+    trainee.finish(tmp_path / "delta.safetensors")
+    loaded = load_delta(tmp_path / "delta.safetensors", "cpu")
+    assert query_weighting(loaded).direction.abs().max() > 0
+    assert weights_digest(loaded.state_dict()) == weights_digest(trainee.model.state_dict())
+
+
+def test_the_built_in_model_begins_with_its_own_weights_of_queries():
+    trainee = Trainee(TrainingSettings(device="cpu"), TEXTS)
+    assert torch.equal(query_weighting(trainee.model).direction, query_weighting(load_builtin("cpu")).direction)
+    assert query_weighting(Trainee(TrainingSettings(weigh_queries=False, device="cpu"), TEXTS).model) is None
 
 
 @pytest.mark.parametrize(("rank", "value"), [(4, 1e5), (4, float("nan")), (None, float("inf"))])

@@ -81,6 +81,18 @@ def test_two_runs_with_one_seed_give_the_same_weights_and_another_seed_gives_oth
     assert digests[0] == digests[1] != digests[2]
 
 
+def test_projections_have_a_learning_rate_of_their_own(tmp_path, make_settings, pairs):
+    def moved(rate):
+        settings = make_settings(max_steps=3, projection_rate=rate)
+        start = Trainee(settings, []).trained
+        trainee, _ = run(tmp_path / str(rate), pairs, settings)
+        return {name: float((weight - start[name]).detach().abs().max()) for name, weight in trainee.trained.items()}
+
+    usual, slow = moved(None), moved(5e-6)
+    assert slow["1.linear.weight"] < usual["1.linear.weight"] / 100
+    assert max(slow.values()) > max(usual.values()) / 2
+
+
 @pytest.mark.parametrize(
     ("rank", "step"), [(4, 3), (None, 7), (4, 9)], ids=["lora", "all weights, second epoch", "last step"]
 )
@@ -162,3 +174,8 @@ def test_a_checkpoint_that_cannot_be_written_is_a_storage_error(tmp_path, make_s
     monkeypatch.setattr(torch, "save", fail)
     with pytest.raises(StorageError, match=r"cannot write there \(PytorchStreamWriter failed"):
         run(tmp_path, pairs, make_settings(max_steps=2, eval_every=2))
+
+
+def test_bfloat16_needs_no_device_to_be_named(tmp_path, make_settings, pairs):
+    _, log = run(tmp_path, pairs, make_settings(max_steps=1, bf16=True, device=None))
+    assert len(log) == 1

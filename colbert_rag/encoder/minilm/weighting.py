@@ -25,7 +25,7 @@ class QueryWeighting(Module):
     def __init__(self, dim: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.dim = dim
-        self.register_buffer("direction", torch.zeros(dim))
+        self.direction = torch.nn.Parameter(torch.zeros(dim), requires_grad=False)
 
     @classmethod
     def along(cls, direction: Float32Array) -> QueryWeighting:
