@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -84,7 +84,7 @@ class Trainee:
                 f"adapted_layers=0 trains the projection alone, and {checkpoint.name} has none: nothing would be "
                 f"trained. Set adapted_layers to 1 or more."
             )
-        self._starts = {name: weight.detach().clone() for name, weight in self.trained.items() if _LORA_A not in name}
+        self._starts = _starts(self.trained) if settings.moved_by < 1 else {}
         self._attention = _quick_attention(self.model, settings)
         if not settings.dropout or isinstance(self._adapter, FrozenBackbone):
             _leave_out_dropout(self.model)
@@ -108,10 +108,10 @@ class Trainee:
         """
         self.check_finite()
         _set_attention(self.model, self._attention)
+        trained = self.trained
         with torch.no_grad():
             for name, start in self._starts.items():
-                weight = self.trained[name]
-                weight.copy_(torch.lerp(start, weight, self._moved_by))
+                trained[name].copy_(torch.lerp(start, trained[name], self._moved_by))
         self._starts = {}
         if self._adapter is None:
             return
@@ -154,6 +154,11 @@ def _adapter(model: MultiVectorEncoder, settings: TrainingSettings) -> LoraAdapt
     if settings.adapted_layers == 0:
         return FrozenBackbone(model)
     return LoraAdapter(model, settings.rank, settings.seed, settings.adapted_layers)
+
+
+def _starts(trained: Mapping[str, torch.nn.Parameter]) -> dict[str, torch.Tensor]:
+    """Copies of the weights, to come back to; of two low-rank matrices one is enough, for zero times any is zero."""
+    return {name: weight.detach().clone() for name, weight in trained.items() if _LORA_A not in name}
 
 
 def _quick_attention(model: MultiVectorEncoder, settings: TrainingSettings) -> str:
