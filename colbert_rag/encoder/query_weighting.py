@@ -1,10 +1,8 @@
-"""What weighs the tokens of a model's queries: found in it, put into it, and kept in its folder."""
+"""What weighs the tokens of a model's queries: found in it, put into it, taken out, and read from its folder."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colbert_rag.errors import ModelUnsupportedError
@@ -15,10 +13,10 @@ if TYPE_CHECKING:
 
     from colbert_rag.encoder.minilm.weighting import QueryWeighting
 
-__all__ = ["SETTINGS", "add_weighting", "query_weighting", "save_model", "weigh_alike", "weigh_queries"]
+__all__ = ["DIRECTION", "SETTINGS", "add_weighting", "query_weighting", "weigh_alike", "weigh_queries"]
 
 # sentence-transformers refuses modules of other packages, and passes over settings that it does not know
-SETTINGS, _KEY = "config_sentence_transformers.json", "colbert_rag_query_direction"
+SETTINGS, DIRECTION = "config_sentence_transformers.json", "colbert_rag_query_direction"
 _LARGEST = 3.4e38  # that float32 holds
 
 
@@ -49,27 +47,6 @@ def weigh_alike(model: MultiVectorEncoder) -> None:
         model.pop(-1)
 
 
-def save_model(model: MultiVectorEncoder, folder: Path) -> None:
-    """Write a model in sentence-transformers' format; there, all tokens of a query count alike, and here as they do.
-
-    Args:
-        model: The model.
-        folder: New or empty.
-    """
-    weighting = query_weighting(model)
-    if weighting is None:
-        model.save(str(folder), create_model_card=False)
-        return
-    weigh_alike(model)
-    try:
-        model.save(str(folder), create_model_card=False)
-    finally:
-        model.append(weighting)
-    settings = json.loads((folder / SETTINGS).read_text("utf-8"))
-    settings[_KEY] = weighting.direction.tolist()
-    (folder / SETTINGS).write_text(json.dumps(settings, indent=2), encoding="utf-8")
-
-
 def add_weighting(model: MultiVectorEncoder, settings: Mapping[str, JsonValue], name: str) -> None:
     """Put into a model what weighs its queries, if the settings in its folder say so.
 
@@ -83,13 +60,13 @@ def add_weighting(model: MultiVectorEncoder, settings: Mapping[str, JsonValue], 
     """
     import torch
 
-    direction = settings.get(_KEY)
+    direction = settings.get(DIRECTION)
     if direction is None:
         return
     width = model.get_embedding_dimension()
     if not isinstance(direction, list) or len(direction) != width or not all(map(_is_number, direction)):
         raise ModelUnsupportedError(
-            f"{name}: {_KEY} in {SETTINGS} is not a list of {width} finite numbers, one for each dimension. "
+            f"{name}: {DIRECTION} in {SETTINGS} is not a list of {width} finite numbers, one for each dimension. "
             f"Fetch or train the model again."
         )
     weigh_queries(model).load_state_dict({"direction": torch.tensor(direction, dtype=torch.float32)})

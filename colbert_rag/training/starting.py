@@ -18,9 +18,10 @@ from colbert_rag.encoder.loading import (
     text_transformer,
     without_progress_bars,
 )
-from colbert_rag.encoder.query_weighting import query_weighting, save_model, weigh_alike, weigh_queries
+from colbert_rag.encoder.query_weighting import query_weighting, weigh_alike, weigh_queries
 from colbert_rag.errors import InvalidTrainingError
 from colbert_rag.training.lora import FrozenBackbone, LoraAdapter
+from colbert_rag.training.saving import save_model
 from colbert_rag.training.settings import TrainingSettings
 from colbert_rag.types import Progress
 

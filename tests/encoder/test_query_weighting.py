@@ -12,8 +12,9 @@ from sentence_transformers import MultiVectorEncoder
 
 from colbert_rag.encoder import Encoder
 from colbert_rag.encoder.minilm.weights import token_weights
-from colbert_rag.encoder.query_weighting import SETTINGS, query_weighting, save_model, weigh_alike, weigh_queries
+from colbert_rag.encoder.query_weighting import SETTINGS, query_weighting, weigh_alike, weigh_queries
 from colbert_rag.errors import ModelUnsupportedError
+from colbert_rag.training.saving import save_model
 
 QUERY = "the cat baba"
 
