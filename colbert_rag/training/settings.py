@@ -141,6 +141,8 @@ class TrainingSettings:
         _check_share("moved_by", self.moved_by)
         if self.mining_margin is not None:
             _check_share("mining_margin", self.mining_margin)
+            if self.mining_margin == 1:
+                raise InvalidTrainingError("mining_margin=1 is not possible: no negative would be left. Set it below 1.")
         if self.n_mined > self.mining_depth:
             raise InvalidTrainingError(
                 f"n_negatives={self.n_negatives} is not possible: negatives are drawn from the first "

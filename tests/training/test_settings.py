@@ -60,6 +60,7 @@ def test_all_weights_take_smaller_steps_than_an_adapter():
         ({"n_negatives": 3, "mining_depth": 2}, "n_negatives=3 is not possible: .* first 2 documents"),
         ({"mining_depth": 0}, "mining_depth=0"),
         ({"mining_margin": -0.1}, "mining_margin=-0.1 is not possible: a number from 0 to 1"),
+        ({"mining_margin": 1.0}, "mining_margin=1 is not possible: no negative would be left"),
         ({"moved_by": 1.5}, "moved_by=1.5 is not possible: a number from 0 to 1"),
         ({"moved_by": float("nan")}, "moved_by=nan"),
         ({"base": "model/delta.safetensors"}, "is a delta, which holds a part of a model. Name the folder"),
