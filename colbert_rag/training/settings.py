@@ -139,22 +139,25 @@ class TrainingSettings:
             if getattr(self, name) != 0:
                 _check_positive(name, getattr(self, name))
         _check_share("moved_by", self.moved_by)
-        if self.mining_margin is not None:
-            _check_share("mining_margin", self.mining_margin)
-            if self.mining_margin == 1:
-                raise InvalidTrainingError("mining_margin=1 is not possible: no negative would be left. Set it below 1.")
-        if self.n_mined > self.mining_depth:
-            raise InvalidTrainingError(
-                f"n_negatives={self.n_negatives} is not possible: negatives are drawn from the first "
-                f"{self.mining_depth} documents of a ranking. Take {self.mining_depth} or fewer, or set mining_depth "
-                f"higher."
-            )
+        self._check_mining()
         if is_delta(self.base):
             raise InvalidTrainingError(
                 f"base={self.base!r} is a delta, which holds a part of a model. Name the folder that the same training "
                 f"wrote, with the whole model, or the base that the delta was trained from."
             )
         self._check_loss()
+
+    def _check_mining(self) -> None:
+        if self.mining_margin is not None:
+            _check_share("mining_margin", self.mining_margin)
+        if self.mining_margin == 1:
+            raise InvalidTrainingError("mining_margin=1 is not possible: no negative would be left. Set it lower.")
+        if self.n_mined > self.mining_depth:
+            raise InvalidTrainingError(
+                f"n_negatives={self.n_negatives} is not possible: negatives are drawn from the first "
+                f"{self.mining_depth} documents of a ranking. Take {self.mining_depth} or fewer, or set mining_depth "
+                f"higher."
+            )
 
     def _check_loss(self) -> None:
         loss = self.loss_name
