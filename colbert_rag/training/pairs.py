@@ -23,17 +23,20 @@ class Pair:
         query: The question; not blank.
         positive: The text that answers it; not blank.
         passage_id: Which passage the text is; pairs of one passage are no negatives of each other.
+        source: Where the pair is from; pairs of one source share batches, but for what is left of each. None is a
+            source of its own.
     """
 
     query: str
     positive: str
     passage_id: str | None = None
+    source: str | None = None
 
 
 def read_pairs(path: Path) -> list[Pair]:
     """Read pairs from JSON Lines with the fields ``query`` and ``positive``, plain or gzip-compressed.
 
-    ``passage_id`` may be there; other fields are not read.
+    ``passage_id`` and ``source`` may be there; other fields are not read.
 
     Args:
         path: A ``.jsonl`` or ``.jsonl.gz`` file.
@@ -71,7 +74,7 @@ def read_each(path: Path, parse: Callable[[dict[str, Any], str], T], what: str, 
 
 def _pair(record: dict[str, Any], where: str) -> Pair:
     query, positive = (_text(record, name, where) for name in ("query", "positive"))
-    return Pair(query, positive, _passage_id(record, where))
+    return Pair(query, positive, _name(record, "passage_id", where), _name(record, "source", where))
 
 
 def _text(record: dict[str, Any], name: str, where: str) -> str:
@@ -91,10 +94,10 @@ def _text(record: dict[str, Any], name: str, where: str) -> str:
     return value
 
 
-def _passage_id(record: dict[str, Any], where: str) -> str | None:
-    value = record.get("passage_id")
+def _name(record: dict[str, Any], field: str, where: str) -> str | None:
+    value = record.get(field)
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, int):
-        raise CorpusFormatError(f"{where}: expected a string or a whole number as 'passage_id', found {value!r:.80}")
+        raise CorpusFormatError(f"{where}: expected a string or a whole number as {field!r}, found {value!r:.80}")
     return str(value)

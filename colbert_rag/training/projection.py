@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from colbert_rag.encoder.adapting import as_late_interaction, principal_axes
 from colbert_rag.encoder.batching import plan_batches
-from colbert_rag.encoder.builtin import FIRST, PROJECTIONS, load_backbone
+from colbert_rag.encoder.builtin import FIRST, REVISIONS, load_backbone
 from colbert_rag.encoder.token_model import Encoded, Task, TokenModel
 from colbert_rag.kernels import maxsim
 from colbert_rag.training.builtin import SOURCES, pairs_of, pairs_of_source, without_leaks
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     kept = set(without_leaks(list(pairs_of(given.pairs, given.seed)), given.tests))
-    first = load_file(PROJECTIONS[FIRST].path)["weight"]
+    first = load_file(REVISIONS[FIRST].path)["weight"]
     # "auto" is measured: two runs could differ in it, and so in the weights that they write
     model = TokenModel(as_late_interaction(load_backbone(), device="cpu"), precision="bfloat16")
     vectors, matches = np.zeros((model.dim, model.dim)), []

@@ -35,6 +35,8 @@ class TrainingSettings:
     Attributes:
         base: ``"builtin"``, a hub name or a folder: a late-interaction model, or a plain text encoder, which gets a
             projection fitted to the positives first, as ``Encoder.adapt`` does.
+        revision: Branch, tag or commit of a base on the hub, or one of the built-in model's revisions; None for the
+            newest.
         dim: Dimensions of that projection; a late-interaction model keeps its own.
         loss: "in-batch": softmax over all documents of a batch. "cached": the same with gradient caching, for batches
             larger than memory. "pairwise": softmax over the positive and one negative (ColBERT, arXiv 2004.12832,
@@ -58,9 +60,13 @@ class TrainingSettings:
         mini_batch_size: Texts that the loss "cached" encodes at a time.
         by_length: Whether documents of like length share batches, which saves time; in batches of all lengths a model
             learns to tell a short passage that answers from a long one that does not.
-        topics: Into how many topics the examples are parted, each batch being of one; 0 parts nothing.
+        topics: Into how many topics the examples of each source are parted, each batch being of one; 0 parts nothing.
         learning_rate: The highest; None for 5e-4 with LoRA and 2e-5 without.
         projection_rate: The highest learning rate of projections; None for that of the rest.
+        weighting_rate: The highest learning rate of what weighs queries; None for that of the rest.
+        mean_decay: How much of a running mean of the weights each step keeps, 0 to below 1: what is evaluated and
+            written is the mean over about the last ``1 / (1 - mean_decay)`` steps (of fewer at the beginning), which
+            depends less on the last few batches (Polyak averaging). 0: the weights of the last step.
         epochs: Passes over the pairs in each round.
         max_steps: Steps of each round; None for what ``epochs`` says.
         rank: Of the LoRA matrices; None to train all weights.
@@ -89,6 +95,7 @@ class TrainingSettings:
     """
 
     base: str = BUILTIN
+    revision: str | None = None
     dim: int = 128
     loss: LossName | None = None
     in_batch_weight: float = 1.0
@@ -105,6 +112,8 @@ class TrainingSettings:
     topics: int = 0
     learning_rate: float | None = None
     projection_rate: float | None = None
+    weighting_rate: float | None = None
+    mean_decay: float = 0.0
     epochs: float = 1.0
     max_steps: int | None = None
     rank: int | None = 16
@@ -132,13 +141,16 @@ class TrainingSettings:
             _check_whole("matryoshka_dims", dim, 1)
         for name in ("temperature", "epochs"):
             _check_positive(name, getattr(self, name))
-        for name in ("learning_rate", "projection_rate"):
+        for name in ("learning_rate", "projection_rate", "weighting_rate"):
             if getattr(self, name) is not None:
                 _check_positive(name, getattr(self, name))
         for name in ("in_batch_weight", "whole_text_weight"):
             if getattr(self, name) != 0:
                 _check_positive(name, getattr(self, name))
-        _check_share("moved_by", self.moved_by)
+        for name in ("moved_by", "mean_decay"):
+            _check_share(name, getattr(self, name))
+        if self.mean_decay == 1:
+            raise InvalidTrainingError("mean_decay=1 is not possible: the mean would never move. Set it lower.")
         self._check_mining()
         if is_delta(self.base):
             raise InvalidTrainingError(

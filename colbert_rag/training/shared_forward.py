@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from colbert_rag.training.trimmed import trimmed_forward
+
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
 
@@ -61,7 +63,7 @@ def _replayed(model: nn.Module) -> Iterator[Callable[[int], None]]:
     def forward(*args: Any, **kwargs: Any) -> dict[str, Any]:
         nonlocal position
         if position == len(outputs):
-            outputs.append(original(*args, **kwargs))
+            outputs.append(trimmed_forward(original, *args, **kwargs))
         output = outputs[position]
         position += 1
         return {**output, "token_embeddings": _cut(output["token_embeddings"], dim)}

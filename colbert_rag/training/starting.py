@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from colbert_rag.encoder.adapting import project
-from colbert_rag.encoder.builtin import BUILTIN, CURRENT, UNWEIGHTED, load_builtin
+from colbert_rag.encoder.builtin import BUILTIN, CURRENT, load_builtin
 from colbert_rag.encoder.delta import BaseModel, base_digest, projections, save_delta
 from colbert_rag.encoder.loading import (
     Checkpoint,
@@ -67,7 +67,7 @@ class Trainee:
     """
 
     def __init__(self, settings: TrainingSettings, texts: Sequence[str], progress: Progress | None = None) -> None:
-        checkpoint = Checkpoint(located(settings.base))
+        checkpoint = Checkpoint(located(settings.base), settings.revision)
         is_plain = checkpoint.name != BUILTIN and not is_late_interaction(checkpoint)
         self.model = _load(checkpoint, is_plain, settings, texts, progress)
         self.base = BaseModel(checkpoint.name, base_digest(self.model), is_plain)
@@ -191,7 +191,7 @@ def _load(
     progress: Progress | None,
 ) -> MultiVectorEncoder:
     if checkpoint.name == BUILTIN:
-        return load_builtin(settings.device, revision=UNWEIGHTED if settings.weigh_queries is False else CURRENT)
+        return load_builtin(settings.device, revision=settings.revision or CURRENT)
     if is_plain:
         return project(checkpoint, texts, settings.dim, device=settings.device, progress=progress)
     return load_checkpoint(checkpoint, settings.device)

@@ -13,11 +13,13 @@ from torch import nn
 from transformers import PrinterCallback, TrainerState
 
 from colbert_rag.encoder.delta import projections
+from colbert_rag.encoder.query_weighting import query_weighting
 from colbert_rag.encoder.token_model import TokenModel
 from colbert_rag.training.batches import Apart, ApartBatchSampler, keep_apart
 from colbert_rag.training.examples import Example, to_dataset
 from colbert_rag.training.interrupting import InterruptFlag, deferred_interrupt
 from colbert_rag.training.pairs import Pair
+from colbert_rag.training.running_mean import RunningMean, averaged
 from colbert_rag.training.settings import TrainingSettings
 from colbert_rag.training.starting import Trainee
 from colbert_rag.training.topics import topics_of
@@ -27,7 +29,7 @@ from colbert_rag.types import Progress
 
 __all__ = ["Round", "load_weights", "save_weights", "train_round"]
 
-_WEIGHTS = "trained.safetensors"
+_WEIGHTS, _LAST_STEP = "trained.safetensors", "last-step.safetensors"
 _STATE = "trainer_state.json"
 
 
@@ -51,11 +53,19 @@ class Round:
 
 
 class _Trainer(MultiVectorEncoderTrainer):
-    """Batches that keep answers apart, and checkpoints that hold only what is trained."""
+    """Batches that keep answers apart, checkpoints of only what is trained, and its running mean where there is one."""
 
-    def __init__(self, trainee: Trainee, apart: Sequence[Apart], folder: Path, by_length: bool, **options: Any) -> None:
+    def __init__(
+        self,
+        trainee: Trainee,
+        mean: RunningMean | None,
+        apart: Sequence[Apart],
+        folder: Path,
+        by_length: bool,
+        **options: Any,
+    ) -> None:
         # before the base class, which builds its loaders with it
-        self._trainee, self._apart, self._folder, self._by_length = trainee, apart, folder, by_length
+        self._trainee, self._mean, self._apart, self._folder, self._by_length = trainee, mean, apart, folder, by_length
         super().__init__(model=trainee.model, **options)
 
     def get_batch_sampler(self, dataset: Any, batch_size: int, *_: Any, **__: Any) -> ApartBatchSampler:
@@ -67,7 +77,8 @@ class _Trainer(MultiVectorEncoderTrainer):
     def evaluate(self, *given: Any, **options: Any) -> dict[str, float]:
         """Evaluate weights that are finite."""
         self._trainee.check_finite()
-        return super().evaluate(*given, **options)
+        with averaged(self._mean):
+            return super().evaluate(*given, **options)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         self._trainee.check_finite()
@@ -76,10 +87,16 @@ class _Trainer(MultiVectorEncoderTrainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         assert output_dir is not None
-        save_weights(self._trainee, Path(output_dir))
+        if self._mean is not None:
+            save_weights(self._trainee, Path(output_dir), _LAST_STEP)
+        with averaged(self._mean):
+            save_weights(self._trainee, Path(output_dir))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         load_weights(self._trainee, Path(resume_from_checkpoint))
+        if self._mean is not None:
+            self._mean.take_over()
+            load_weights(self._trainee, Path(resume_from_checkpoint), _LAST_STEP)
 
 
 def train_round(
@@ -117,13 +134,17 @@ def train_round(
             load_weights(trainee, Path(state.best_model_checkpoint or checkpoint))
             return _log(state)
     with deferred_interrupt() as interrupt:
-        trainer = _trainer(trainee, loss, work, settings, evaluator, progress, interrupt)
+        mean = RunningMean(trainee.trained, settings.mean_decay) if settings.mean_decay else None
+        trainer = _trainer(trainee, mean, loss, work, settings, evaluator, progress, interrupt)
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        if mean is not None:
+            mean.put()
     return _log(trainer.state)
 
 
 def _trainer(
     trainee: Trainee,
+    mean: RunningMean | None,
     loss: nn.Module,
     work: Round,
     settings: TrainingSettings,
@@ -132,23 +153,32 @@ def _trainer(
     interrupt: InterruptFlag,
 ) -> _Trainer:
     topics = topics_of(work.examples, trainee.model, settings.topics, settings.seed)
+    source_of = {pair.query: pair.source for pair in work.pairs}
+    kinds = [(source_of.get(example.query), topic) for example, topic in zip(work.examples, topics, strict=True)]
+    callbacks = [] if mean is None else [mean]
     trainer = _Trainer(
         trainee,
-        keep_apart(work.examples, work.pairs, work.passage_of, topics),
+        mean,
+        keep_apart(work.examples, work.pairs, work.passage_of, kinds),
         work.folder,
         settings.by_length,
         train_dataset=to_dataset(work.examples),
         args=_arguments(trainee, work, settings, evaluator is not None),
         loss=loss,
         evaluator=evaluator,
-        callbacks=[Watcher(f"train, round {work.number}", progress, interrupt, evaluator is not None)],
+        callbacks=[*callbacks, Watcher(f"train, round {work.number}", progress, interrupt, evaluator is not None)],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def save_weights(trainee: Trainee, folder: Path) -> None:
+def save_weights(trainee: Trainee, folder: Path, name: str = _WEIGHTS) -> None:
     """Write the weights that are trained, and no others.
+
+    Args:
+        trainee: Has them.
+        folder: Where; it is made if it is not there.
+        name: Of the file.
 
     Raises:
         StorageError: they cannot be written.
@@ -156,15 +186,15 @@ def save_weights(trainee: Trainee, folder: Path) -> None:
     tensors = {name: weight.detach().cpu().contiguous() for name, weight in trainee.trained.items()}
     with explained_writes(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, folder / _WEIGHTS)
+        save_file(tensors, folder / name)
 
 
-def load_weights(trainee: Trainee, folder: Path) -> None:
+def load_weights(trainee: Trainee, folder: Path, name: str = _WEIGHTS) -> None:
     """Take over the weights that ``save_weights`` wrote."""
-    tensors = load_file(folder / _WEIGHTS)
+    tensors = load_file(folder / name)
     assert tensors.keys() == trainee.trained.keys()
-    for name, weight in trainee.trained.items():
-        weight.data.copy_(tensors[name])
+    for key, weight in trainee.trained.items():
+        weight.data.copy_(tensors[key])
 
 
 def _arguments(
@@ -207,9 +237,11 @@ def _arguments(
 
 def _rates(trainee: Trainee, settings: TrainingSettings) -> dict[str, float]:
     """Pattern of names of weights, as the loss has them, -> the highest learning rate, where it is not that of all."""
-    if settings.projection_rate is None or not list(projections(trainee.model)):
-        return {}
-    return {r"^model\.\d+\.linear\.": settings.projection_rate}
+    found = {
+        r"^model\.\d+\.linear\.": (settings.projection_rate, bool(list(projections(trainee.model)))),
+        r"^model\.\d+\.direction$": (settings.weighting_rate, query_weighting(trainee.model) is not None),
+    }
+    return {pattern: rate for pattern, (rate, is_there) in found.items() if rate is not None and is_there}
 
 
 def _prompts(trainee: Trainee, n_documents: int) -> dict[str, str]:

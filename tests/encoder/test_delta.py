@@ -15,8 +15,10 @@ from safetensors.torch import load_file, save_file
 from colbert_rag import Document, Index
 from colbert_rag.encoder import Encoder
 from colbert_rag.encoder.adapting import as_late_interaction, load_whole
+from colbert_rag.encoder.builtin import BUILTIN, REVISIONS, load_builtin
 from colbert_rag.encoder.delta import BaseModel, base_digest, load_delta, projections, save_delta
 from colbert_rag.encoder.loading import Checkpoint, text_transformer
+from colbert_rag.encoder.query_weighting import query_weighting
 from colbert_rag.errors import ModelNotFoundError, ModelUnsupportedError, StorageError
 
 NAME = "encoder.layer.1.attention.self.query.weight"
@@ -210,3 +212,21 @@ def test_options_of_the_hub_are_refused_with_a_delta_and_not_passed_over(tmp_pat
     saved(path, Encoder(tiny_folder)._load_model(), tiny_folder)
     with pytest.raises(ModelUnsupportedError, match="have no meaning for it"):
         Encoder(path, device="cpu", **option).encode_queries(["the cat"])
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_delta_to_any_revision_of_the_built_in_model_finds_its_backbone(tmp_path, revision):
+    model, path = load_builtin("cpu", revision=revision), tmp_path / "delta.safetensors"
+    a, b = torch.ones(1, 384), torch.full((384, 1), 0.25)
+    expected = text_transformer(model).auto_model.get_parameter(NAME).detach() + 0.25
+    save_delta(path, BaseModel(BUILTIN, base_digest(model), False), {NAME: (a, b)}, 1.0, model)
+    loaded = load_delta(path, "cpu")
+    torch.testing.assert_close(text_transformer(loaded).auto_model.get_parameter(NAME).detach(), expected)
+    for one, other in zip(query_weights(loaded), query_weights(model), strict=True):
+        torch.testing.assert_close(one, other, atol=2e-3, rtol=0)
+
+
+def query_weights(model):
+    """The direction that weighs queries, if there is one; a delta holds it as float16."""
+    weighting = query_weighting(model)
+    return [] if weighting is None else [weighting.direction.detach()]

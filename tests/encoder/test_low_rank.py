@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from colbert_rag.encoder.low_rank import add_low_rank
+from colbert_rag.encoder.low_rank import add_low_rank, plus_low_rank
 
 
 def matrices(scale, seed=0):
@@ -36,6 +36,16 @@ def test_the_sum_is_the_exact_one_rounded_once(scale):
             exact = Fraction(float(weight[row, column])) + 2 * sum(products, Fraction(0))
             # fractions are rounded to float64 correctly, and float64 to float32 by NumPy
             assert found[row, column].item() == np.float32(float(exact))
+
+
+@pytest.mark.parametrize("scale", [0.01, 0.5])
+def test_without_torch_it_has_the_same_bits(scale):
+    weight, a, b = matrices(scale)
+    before = weight.clone()
+    found = plus_low_rank(weight.numpy(), a.numpy(), b.numpy(), 2.0)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, added(weight, a, b).numpy())
+    assert torch.equal(weight, before)
 
 
 def test_the_order_of_the_terms_is_of_no_importance():

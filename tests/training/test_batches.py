@@ -10,8 +10,8 @@ from colbert_rag.training.pairs import Pair
 from colbert_rag.training.passages import group_texts
 
 
-def sampler(pairs, examples=None, batch_size=8, seed=0, topics=None, **options):
-    apart = keep_apart(examples or from_pairs(pairs), pairs, group_texts(pairs), topics)
+def sampler(pairs, examples=None, batch_size=8, seed=0, kinds=None, **options):
+    apart = keep_apart(examples or from_pairs(pairs), pairs, group_texts(pairs), kinds)
     return ApartBatchSampler(apart, batch_size, seed, **options)
 
 
@@ -80,9 +80,10 @@ def test_texts_of_like_length_are_batched_together_or_of_all_lengths():
     assert min(spreads(False)) > 9 * 30
 
 
-def test_a_batch_is_of_one_topic_but_where_a_topic_ends():
+def test_a_batch_is_of_one_kind_but_where_a_kind_ends():
     pairs = [Pair(f"q{n}", f"text {n}") for n in range(120)]
-    topics = [n * 7 % 5 for n in range(120)]
-    mixed = [batch for batch in batches_of(sampler(pairs, topics=topics), 0) if len({topics[i] for i in batch}) > 1]
-    assert len(mixed) <= 4
-    assert sorted(i for batch in batches_of(sampler(pairs, topics=topics), 1) for i in batch) == list(range(120))
+    kinds = [("a" if n % 2 else None, n * 7 % 3) for n in range(120)]
+    assert len(set(kinds)) == 6
+    mixed = [batch for batch in batches_of(sampler(pairs, kinds=kinds), 0) if len({kinds[i] for i in batch}) > 1]
+    assert len(mixed) <= 5
+    assert sorted(i for batch in batches_of(sampler(pairs, kinds=kinds), 1) for i in batch) == list(range(120))

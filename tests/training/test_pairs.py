@@ -15,9 +15,9 @@ def write(path, *records):
 
 
 def test_pairs_come_in_file_order_with_their_ids_as_strings(tmp_path):
-    first = {"query": "a?", "positive": "A.", "passage_id": 7, "query_id": 1.5, "source": "left alone"}
+    first = {"query": "a?", "positive": "A.", "passage_id": 7, "query_id": 1.5, "source": "faq", "note": "left alone"}
     path = write(tmp_path / "pairs.jsonl", first, {"query": "b?", "positive": "B."})
-    assert read_pairs(path) == [Pair("a?", "A.", "7"), Pair("b?", "B.")]
+    assert read_pairs(path) == [Pair("a?", "A.", "7", "faq"), Pair("b?", "B.")]
 
 
 def test_a_pair_that_is_there_twice_is_read_once(tmp_path):

@@ -63,6 +63,9 @@ def test_all_weights_take_smaller_steps_than_an_adapter():
         ({"mining_margin": 1.0}, "mining_margin=1 is not possible: no negative would be left"),
         ({"moved_by": 1.5}, "moved_by=1.5 is not possible: a number from 0 to 1"),
         ({"moved_by": float("nan")}, "moved_by=nan"),
+        ({"weighting_rate": 0}, "weighting_rate=0 is not possible: a number above 0"),
+        ({"mean_decay": -0.1}, "mean_decay=-0.1 is not possible: a number from 0 to 1"),
+        ({"mean_decay": 1}, "mean_decay=1 is not possible: the mean would never move"),
         ({"base": "model/delta.safetensors"}, "is a delta, which holds a part of a model. Name the folder"),
     ],
 )

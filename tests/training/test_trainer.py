@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,10 @@ import torch
 
 from colbert_rag.encoder import Encoder
 from colbert_rag.encoder.fingerprint import weights_digest
+from colbert_rag.encoder.query_weighting import query_weighting
 from colbert_rag.errors import InvalidTrainingError, StorageError
+from colbert_rag.training import trainer as module
+from colbert_rag.training.batches import keep_apart
 from colbert_rag.training.examples import Example, from_pairs
 from colbert_rag.training.losses import make_loss
 from colbert_rag.training.passages import group_texts
@@ -93,11 +97,53 @@ def test_projections_have_a_learning_rate_of_their_own(tmp_path, make_settings, 
     assert max(slow.values()) > max(usual.values()) / 2
 
 
+def test_what_weighs_queries_has_a_learning_rate_of_its_own(tmp_path, make_settings, pairs):
+    def moved(rate):
+        settings = make_settings(max_steps=3, weigh_queries=True, weighting_rate=rate)
+        trainee, _ = run(tmp_path / str(rate), pairs, settings)
+        # it starts at zero
+        return float(query_weighting(trainee.model).direction.detach().abs().max())
+
+    assert 0 < moved(5e-6) < moved(None) / 100
+
+
+def test_pairs_of_one_source_share_batches(tmp_path, make_settings, pairs, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        module, "keep_apart", lambda examples, *rest: seen.extend(rest[2]) or keep_apart(examples, *rest)
+    )
+    run(tmp_path, [replace(pair, source="ab"[n % 2]) for n, pair in enumerate(pairs)], make_settings(max_steps=1))
+    assert [kind[0] for kind in seen] == ["a", "b"] * 20
+
+
+def test_the_mean_of_the_steps_is_what_is_measured_and_kept(tmp_path, make_settings, pairs):
+    """Against a mean that is computed here from the weights after each step."""
+    settings, steps = make_settings(max_steps=5, learning_rate=1e-2, mean_decay=0.15), []
+    trainee, passage_of = Trainee(settings, []), group_texts(pairs)
+    means = {name: weight.detach().clone() for name, weight in trainee.trained.items()}
+
+    def take(stage, done, total):
+        steps.append({name: weight.detach().clone() for name, weight in trainee.trained.items()})
+
+    evaluator = HeldOutEvaluator(pairs[:12], pairs[12:], passage_of, n_distractors=100, seed=0)
+    work = Round(1, from_pairs(pairs[12:]), pairs, passage_of, tmp_path)
+    log = train_round(trainee, make_loss(trainee.model, settings), work, settings, evaluator, take)
+    for number, step in enumerate(steps, 1):
+        keep = min(0.15, number / (number + 20))
+        means = {name: keep * mean + (1 - keep) * step[name] for name, mean in means.items()}
+    for name, mean in means.items():
+        torch.testing.assert_close(trainee.trained[name].detach(), mean)
+        assert not torch.equal(mean, steps[-1][name])
+    assert evaluator(trainee.model)["nDCG@10"] == pytest.approx(log[-1]["nDCG@10"])
+
+
 @pytest.mark.parametrize(
-    ("rank", "step"), [(4, 3), (None, 7), (4, 9)], ids=["lora", "all weights, second epoch", "last step"]
+    ("rank", "step", "decay"),
+    [(4, 3, 0.0), (None, 7, 0.0), (4, 9, 0.0), (4, 3, 0.9), (4, 9, 0.9)],
+    ids=["lora", "all weights, second epoch", "last step", "mean", "mean, last step"],
 )
-def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path, make_settings, pairs, rank, step):
-    settings = make_settings(rank=rank, max_steps=9, learning_rate=1e-3)
+def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path, make_settings, pairs, rank, step, decay):
+    settings = make_settings(rank=rank, max_steps=9, learning_rate=1e-3, mean_decay=decay)
     whole, expected = run(tmp_path / "whole", pairs, settings)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "parts", pairs, settings, progress=interrupt_after(step))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from colbert_rag.encoder.adapting import as_late_interaction, fit, principal_axes
-from colbert_rag.encoder.builtin import FIRST, PROJECTIONS, load_backbone
+from colbert_rag.encoder.builtin import FIRST, REVISIONS, load_backbone
 from colbert_rag.encoder.encoder import Encoder
 
 __all__ = ["fit", "main", "principal_axes", "sample_documents"]
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("files", nargs="+", metavar="PATH=COUNT", help="jsonl.gz with a field positive")
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=PROJECTIONS[FIRST].path)
+    parser.add_argument("--output", type=Path, default=REVISIONS[FIRST].path)
     options = parser.parse_args(arguments)
     rng = random.Random(options.seed)
     documents: list[str] = []

@@ -13,9 +13,11 @@ from typing import Literal
 import numpy as np
 
 from colbert_rag.encoder.batching import plan_batches
-from colbert_rag.encoder.builtin import CURRENT, backbone_folder, projection_of
+from colbert_rag.encoder.builtin import CURRENT, backbone_folder, revision_of
+from colbert_rag.encoder.low_rank import plus_low_rank
 from colbert_rag.encoder.minilm.bert import Bert
-from colbert_rag.encoder.minilm.weights import load_direction, token_weights
+from colbert_rag.encoder.minilm.parts import read_parts
+from colbert_rag.encoder.minilm.weights import token_weights
 from colbert_rag.encoder.query_tokens import labels_of
 from colbert_rag.encoder.settings import checked_dim
 from colbert_rag.encoder.tokenise import IdArray, Tokeniser, Tokens
@@ -51,14 +53,17 @@ class QueryModel:
         from tokenizers import Tokenizer
 
         folder = backbone_folder(local_files_only=local_files_only)
-        self._revision = projection_of(revision)
-        self._projection = load_file(self._revision.path)["weight"]
-        weights = self._revision.query_weights
-        self._direction = None if weights is None else load_direction(weights)
+        self._revision = revision_of(revision)
+        parts = read_parts(self._revision.path, self._revision.query_weights)
+        self._projection = parts.projection
+        self._direction = parts.direction
         self.dim = checked_dim(dim, len(self._projection))
         self._backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokeniser = Tokeniser(self._backend)
-        self._bert = Bert(load_file(folder / "model.safetensors"), _N_HEADS)
+        backbone = load_file(folder / "model.safetensors")
+        for name, (a, b) in parts.updates.items():
+            backbone[name] = plus_low_rank(backbone[name], a, b, parts.scaling)
+        self._bert = Bert(backbone, _N_HEADS)
 
     @property
     def context(self) -> int:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from colbert_rag.types import Float32Array
 
-__all__ = ["load_direction", "token_weights"]
+__all__ = ["token_weights"]
 
 
 def token_weights(units: Float32Array, direction: Float32Array) -> Float32Array:
@@ -25,11 +23,3 @@ def token_weights(units: Float32Array, direction: Float32Array) -> Float32Array:
     weights = np.exp((units * direction).sum(axis=-1))
     mean_one: Float32Array = weights / weights.mean(axis=-1, keepdims=True)
     return mean_one
-
-
-def load_direction(path: Path) -> Float32Array:
-    """Read the direction that comes with a revision of the built-in model, ``(D,)``."""
-    from safetensors.numpy import load_file
-
-    direction: Float32Array = load_file(path)["direction"]
-    return direction

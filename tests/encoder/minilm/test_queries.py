@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from colbert_rag.encoder.builtin import PROJECTIONS, load_builtin
+from colbert_rag.encoder.builtin import REVISIONS, load_builtin
 from colbert_rag.encoder.fingerprint import describe
 from colbert_rag.encoder.minilm.queries import QueryModel
 from colbert_rag.encoder.query_tokens import query_labels
@@ -63,7 +63,7 @@ def test_more_dimensions_than_there_are_are_refused():
         QueryModel(129)
 
 
-@pytest.mark.parametrize("revision", PROJECTIONS)
+@pytest.mark.parametrize("revision", REVISIONS)
 def test_it_says_of_itself_what_the_loaded_model_says(light, heavy, revision):
     other = TokenModel(load_builtin("cpu", revision=revision))
     assert QueryModel(revision=revision).describe() == describe(other)

@@ -10,9 +10,10 @@ import torch
 from sentence_transformers import MultiVectorEncoder
 
 from colbert_rag.encoder import Encoder
-from colbert_rag.encoder.builtin import CURRENT, load_builtin, projection_of
+from colbert_rag.encoder.builtin import CURRENT, load_builtin, revision_of
+from colbert_rag.encoder.minilm.parts import read_parts
 from colbert_rag.encoder.minilm.weighting import QueryWeighting
-from colbert_rag.encoder.minilm.weights import load_direction, token_weights
+from colbert_rag.encoder.minilm.weights import token_weights
 
 DIRECTION = np.array([0.5, -0.5], np.float32)
 UNITS = np.array([[[1, 0], [0, 1], [0.6, 0.8]]], np.float32)
@@ -39,10 +40,9 @@ def test_module_gives_the_same_whatever_the_padding():
         assert torch.equal(module(features, task=task)["token_embeddings"], features["token_embeddings"])
 
 
-def test_what_ships_fits_the_model():
-    path = projection_of(CURRENT).query_weights
-    assert path is not None
-    direction = load_direction(path)
+@pytest.mark.parametrize("revision", ["3", CURRENT])
+def test_what_ships_fits_the_model(revision):
+    direction = read_parts(revision_of(revision).path, revision_of(revision).query_weights).direction
     assert (direction.dtype, direction.shape) == (np.float32, (128,))
 
 
